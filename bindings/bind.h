@@ -1,0 +1,68 @@
+/* The small bridge between core objects and Lua that every binding stands on.
+ *
+ * Rules kept here so that no binding has to think of them: the core calls Lua only through
+ * cx_bind_call, which pushes and calls under protection, on the main thread; an object that libuv
+ * knows is pinned in the registry; the environment lists what is live, for teardown and for tests. */
+#ifndef CX_BIND_H
+#define CX_BIND_H
+
+#include <stdbool.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <uv.h>
+
+#include "log.h"
+
+/* A live core object. Its binding links it when it opens and unlinks it when it has closed. */
+typedef struct cx_live {
+  struct cx_live *prev, *next;
+  const char *type;             /* the registry type, for messages */
+  void (*close)(void *object);  /* begins to close it; idempotent */
+  void *object;
+} cx_live;
+
+/* What a binding may know of its host. One for each Lua state. */
+typedef struct cx_env {
+  uv_loop_t *loop;
+  lua_State *L;       /* the main thread: callbacks run on it */
+  lua_State *running; /* the coroutine of the task that runs, or NULL */
+  cx_log *log;
+  cx_live live; /* the list's head */
+  void (*on_failure)(struct cx_env *env, const char *message); /* a callback raised an error */
+} cx_env;
+
+/* Makes `env` the environment of this state, and the one it belongs to. */
+void cx_bind_open(lua_State *L, cx_env *env);
+cx_env *cx_bind_env(lua_State *L);
+
+void cx_live_add(cx_env *env, cx_live *live);
+void cx_live_remove(cx_live *live);
+
+/* Declares a userdata type: its methods, and metamethods of which __gc and __close may be among. */
+void cx_bind_type(lua_State *L, const char *type, const luaL_Reg *methods, const luaL_Reg *meta);
+
+/* A new zeroed userdata of the type, on the stack. */
+void *cx_bind_new(lua_State *L, const char *type, size_t size);
+
+/* Pins the value at `index`; cx_bind_unpin sets the reference to LUA_NOREF and may be repeated. */
+int cx_bind_pin(lua_State *L, int index);
+void cx_bind_unpin(cx_env *env, int *ref);
+
+/* Calls the pinned function with what `push` pushes (it returns how many; NULL: nothing). An error,
+ * also one while pushing, goes to the host's on_failure. */
+typedef int (*cx_bind_push)(lua_State *L, void *arg);
+void cx_bind_call(cx_env *env, int ref, cx_bind_push push, void *arg);
+
+/* Pushes nil, the name of the code and a text: how every binding returns failure. Returns 3. */
+int cx_bind_fail(lua_State *L, int code);
+
+/* Fields of the options table at `index`. Absent (nil) gives the fallback; another type raises an
+ * error that names the option. */
+const char *cx_opt_string(lua_State *L, int index, const char *name, const char *fallback);
+lua_Integer cx_opt_integer(lua_State *L, int index, const char *name, lua_Integer fallback);
+bool cx_opt_bool(lua_State *L, int index, const char *name, bool fallback);
+int cx_opt_choice(lua_State *L, int index, const char *name, const char *const choices[],
+                  int fallback);
+
+#endif

@@ -1,0 +1,432 @@
+/* JSON for Lua. Reading goes through cJSON (see json.h); writing does not, because cJSON's printer
+ * cannot carry NUL, 64-bit integers or duplicate keys, and a Lua table needs no tree in between.
+ *
+ * What a Lua table cannot say is kept beside it: arrays carry a metatable, null is a light userdata,
+ * integers beyond 64 bits are a codex.json.number with their text, and the later ones of duplicate
+ * keys hang on a metatable of their object. */
+#include "json.h"
+
+#include <lualib.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bind.h"
+#include "err.h"
+#include "modules.h"
+
+static const char array_type[] = "codex.json.array";
+static const char object_type[] = "codex.json.object";
+static const char number_type[] = "codex.json.number";
+static const char box_type[] = "codex.json.box";
+enum { MAX_DEPTH = 1000 };
+
+/* ---- Reading ------------------------------------------------------------------------------ */
+
+/* Owns what must not leak when Lua raises an error in the middle; one for each state. */
+typedef struct {
+  cx_json json;
+  cx_buf scratch;
+} box;
+
+static void box_empty(box *b) {
+  cx_json_free(&b->json);
+  cx_buf_free(&b->scratch);
+}
+
+static int box_gc(lua_State *L) {
+  box_empty(luaL_checkudata(L, 1, box_type));
+  return 0;
+}
+
+static void push_value(lua_State *L, box *b, const cJSON *item);
+
+/* An integer in decimal: a Lua integer where it fits, otherwise its text. */
+static void push_numeral(lua_State *L, const char *text) {
+  if (lua_stringtonumber(L, text)) {
+    if (lua_isinteger(L, -1)) return;
+    lua_pop(L, 1);
+  }
+  lua_createtable(L, 1, 0);
+  lua_pushstring(L, text);
+  lua_rawseti(L, -2, 1);
+  luaL_setmetatable(L, number_type);
+}
+
+static void push_string(lua_State *L, box *b, const char *raw) {
+  if (!b->json.rewritten) {
+    lua_pushstring(L, raw);
+    return;
+  }
+  const char *bytes;
+  size_t n;
+  cx_json_kind kind;
+  if (cx_json_string(&b->json, raw, &b->scratch, &bytes, &n, &kind) != 0)
+    luaL_error(L, "out of memory");
+  if (kind == CX_JSON_NUMERAL)
+    push_numeral(L, bytes);
+  else
+    lua_pushlstring(L, bytes, n);
+}
+
+static void push_array(lua_State *L, box *b, const cJSON *item) {
+  lua_newtable(L);
+  lua_Integer n = 0;
+  for (const cJSON *child = item->child; child; child = child->next) {
+    push_value(L, b, child);
+    lua_rawseti(L, -2, ++n);
+  }
+  luaL_setmetatable(L, array_type);
+}
+
+/* Stack: object, key, value. Moves the pair to the list of duplicates of the object. */
+static void keep_duplicate(lua_State *L) {
+  int object = lua_gettop(L) - 2;
+  if (!lua_getmetatable(L, object)) {
+    lua_newtable(L);
+    lua_pushstring(L, object_type);
+    lua_setfield(L, -2, "__name");
+    lua_newtable(L);
+    lua_setfield(L, -2, "duplicates");
+    lua_pushvalue(L, -1);
+    lua_setmetatable(L, object);
+  }
+  lua_getfield(L, -1, "duplicates");
+  lua_createtable(L, 2, 0);
+  lua_pushvalue(L, object + 1);
+  lua_rawseti(L, -2, 1);
+  lua_pushvalue(L, object + 2);
+  lua_rawseti(L, -2, 2);
+  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+  lua_settop(L, object);
+}
+
+static void push_object(lua_State *L, box *b, const cJSON *item) {
+  lua_newtable(L);
+  for (const cJSON *child = item->child; child; child = child->next) {
+    push_string(L, b, child->string);
+    push_value(L, b, child);
+    lua_pushvalue(L, -2);
+    bool taken = lua_rawget(L, -4) != LUA_TNIL;
+    lua_pop(L, 1);
+    if (taken)
+      keep_duplicate(L);
+    else
+      lua_rawset(L, -3);
+  }
+}
+
+static void push_number(lua_State *L, double value) {
+  if (value == floor(value) && fabs(value) <= 9007199254740992.0)
+    lua_pushinteger(L, (lua_Integer)value);
+  else
+    lua_pushnumber(L, value);
+}
+
+static void push_value(lua_State *L, box *b, const cJSON *item) {
+  luaL_checkstack(L, 8, "JSON");
+  switch (item->type & 0xFF) {
+  case cJSON_False:
+    lua_pushboolean(L, 0);
+    break;
+  case cJSON_True:
+    lua_pushboolean(L, 1);
+    break;
+  case cJSON_Number:
+    push_number(L, item->valuedouble);
+    break;
+  case cJSON_String:
+    push_string(L, b, item->valuestring);
+    break;
+  case cJSON_Array:
+    push_array(L, b, item);
+    break;
+  case cJSON_Object:
+    push_object(L, b, item);
+    break;
+  default:
+    lua_pushlightuserdata(L, NULL);
+  }
+}
+
+/* decode(text) -> value | nil, message, name */
+static int json_decode(lua_State *L) {
+  size_t n;
+  const char *text = luaL_checklstring(L, 1, &n);
+  box *b = lua_touserdata(L, lua_upvalueindex(1));
+  box_empty(b);
+  int rc = cx_json_parse(&b->json, text, n);
+  if (rc != 0) {
+    lua_pushnil(L);
+    lua_pushfstring(L, "%s (near byte %d)", cx_err_text(rc), (int)b->json.fail_offset + 1);
+    lua_pushstring(L, cx_err_name(rc));
+    return 3;
+  }
+  push_value(L, b, b->json.root);
+  box_empty(b);
+  return 1;
+}
+
+/* ---- Writing ------------------------------------------------------------------------------ */
+
+typedef struct {
+  lua_State *L;
+  cx_buf *out;
+  bool pretty, repair;
+  int depth;
+} writer;
+
+static void add(writer *w, const char *bytes, size_t n) {
+  if (cx_buf_add(w->out, bytes, n) != 0) luaL_error(w->L, "out of memory");
+}
+
+static void newline(writer *w) {
+  if (!w->pretty) return;
+  add(w, "\n", 1);
+  for (int i = 0; i < w->depth; i++) add(w, "  ", 2);
+}
+
+static void write_value(writer *w);
+
+static void write_string(writer *w, int index) {
+  size_t n, bad = 0;
+  const char *bytes = lua_tolstring(w->L, index, &n);
+  int rc = cx_json_quote(w->out, bytes, n, w->repair, &bad);
+  if (rc == CX_EJSON)
+    luaL_error(w->L, "a string is not UTF-8 (at byte %d) and cannot be written as JSON",
+               (int)bad + 1);
+  if (rc != 0) luaL_error(w->L, "out of memory");
+}
+
+static void write_number(writer *w) {
+  char text[48];
+  int n;
+  if (lua_isinteger(w->L, -1)) {
+    n = snprintf(text, sizeof text, LUA_INTEGER_FMT, lua_tointeger(w->L, -1));
+  } else {
+    double value = lua_tonumber(w->L, -1);
+    if (!isfinite(value)) luaL_error(w->L, "%f cannot be written as JSON", value);
+    n = snprintf(text, sizeof text, "%.15g", value);
+    if (strtod(text, NULL) != value) n = snprintf(text, sizeof text, "%.17g", value);
+  }
+  add(w, text, (size_t)n);
+}
+
+/* A key beside 1..n would be dropped silently; it is refused instead. */
+static void check_array(lua_State *L, lua_Integer n) {
+  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+    if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) < 1 || lua_tointeger(L, -2) > n)
+      luaL_error(L, "a table with both list items and the key '%s' cannot be written as JSON",
+                 luaL_tolstring(L, -2, NULL));
+}
+
+static void write_array(writer *w, lua_Integer n) {
+  check_array(w->L, n);
+  add(w, "[", 1);
+  w->depth++;
+  for (lua_Integer i = 1; i <= n; i++) {
+    if (i > 1) add(w, ",", 1);
+    newline(w);
+    if (lua_rawgeti(w->L, -1, i) == LUA_TNIL)
+      luaL_error(w->L, "an array has a hole at %I; use null", (LUAI_UACINT)i);
+    write_value(w);
+    lua_pop(w->L, 1);
+  }
+  w->depth--;
+  if (n > 0) newline(w);
+  add(w, "]", 1);
+}
+
+/* Stack: ..., key, value. */
+static void write_pair(writer *w, bool first) {
+  if (!first) add(w, ",", 1);
+  newline(w);
+  write_string(w, -2);
+  add(w, ": ", w->pretty ? 2 : 1);
+  write_value(w);
+}
+
+/* Leaves a sorted list of the keys on the stack, so that the same value gives the same text. */
+static lua_Integer push_keys(writer *w, int object) {
+  lua_State *L = w->L;
+  lua_Integer n = 0;
+  lua_newtable(L);
+  int keys = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, object); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING)
+      luaL_error(L, "a table with a %s key cannot be written as JSON (neither array nor object)",
+                 luaL_typename(L, -2));
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, keys, ++n);
+  }
+  lua_pushvalue(L, lua_upvalueindex(1)); /* table.sort */
+  lua_pushvalue(L, keys);
+  lua_call(L, 1, 0);
+  return n;
+}
+
+static lua_Integer write_duplicates(writer *w, int object, lua_Integer written) {
+  lua_State *L = w->L;
+  if (luaL_getmetafield(L, object, "duplicates") == LUA_TNIL) return written;
+  for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++) {
+    lua_rawgeti(L, -1, 1);
+    lua_rawgeti(L, -2, 2);
+    write_pair(w, written++ == 0);
+    lua_pop(L, 3);
+  }
+  lua_pop(L, 2);
+  return written;
+}
+
+static void write_object(writer *w) {
+  lua_State *L = w->L;
+  int object = lua_gettop(L);
+  add(w, "{", 1);
+  w->depth++;
+  lua_Integer n = push_keys(w, object);
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(L, object + 1, i);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, object);
+    write_pair(w, i == 1);
+    lua_pop(L, 2);
+  }
+  lua_settop(L, object);
+  n = write_duplicates(w, object, n);
+  w->depth--;
+  if (n > 0) newline(w);
+  add(w, "}", 1);
+}
+
+static void write_table(writer *w) {
+  lua_State *L = w->L;
+  if (w->depth >= MAX_DEPTH) luaL_error(L, "nested too deeply for JSON (a cycle?)");
+  luaL_checkstack(L, 12, "JSON");
+  const char *name = NULL;
+  if (luaL_getmetafield(L, -1, "__name") != LUA_TNIL) {
+    name = lua_tostring(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
+  if (name && strcmp(name, number_type) == 0) {
+    lua_rawgeti(L, -1, 1);
+    add(w, lua_tostring(L, -1), lua_rawlen(L, -1));
+    lua_pop(L, 1);
+  } else if (n > 0 || (name && strcmp(name, array_type) == 0)) {
+    write_array(w, n);
+  } else {
+    write_object(w);
+  }
+}
+
+static void write_value(writer *w) {
+  lua_State *L = w->L;
+  switch (lua_type(L, -1)) {
+  case LUA_TBOOLEAN:
+    add(w, lua_toboolean(L, -1) ? "true" : "false", lua_toboolean(L, -1) ? 4 : 5);
+    return;
+  case LUA_TNUMBER:
+    write_number(w);
+    return;
+  case LUA_TSTRING:
+    write_string(w, -1);
+    return;
+  case LUA_TTABLE:
+    write_table(w);
+    return;
+  case LUA_TLIGHTUSERDATA:
+    if (!lua_touserdata(L, -1)) {
+      add(w, "null", 4);
+      return;
+    }
+  }
+  luaL_error(L, "a %s cannot be written as JSON", luaL_typename(L, -1));
+}
+
+/* encode(value [, { pretty =, repair = }]) -> text; keys are sorted */
+static int json_encode(lua_State *L) {
+  luaL_checkany(L, 1);
+  box *b = lua_touserdata(L, lua_upvalueindex(2));
+  cx_buf_drop(&b->scratch, b->scratch.len);
+  writer w = {L, &b->scratch, false, false, 0};
+  if (lua_istable(L, 2)) {
+    w.pretty = cx_opt_bool(L, 2, "pretty", false);
+    w.repair = cx_opt_bool(L, 2, "repair", false);
+  }
+  lua_settop(L, 1);
+  write_value(&w);
+  lua_pushlstring(L, cx_buf_bytes(w.out), w.out->len);
+  cx_buf_free(&b->scratch);
+  return 1;
+}
+
+/* ---- Marks -------------------------------------------------------------------------------- */
+
+static int json_array(lua_State *L) {
+  lua_settop(L, 1);
+  if (lua_isnil(L, 1)) lua_newtable(L);
+  luaL_checktype(L, -1, LUA_TTABLE);
+  luaL_setmetatable(L, array_type);
+  return 1;
+}
+
+static int json_object(lua_State *L) {
+  lua_settop(L, 1);
+  if (lua_isnil(L, 1)) lua_newtable(L);
+  luaL_checktype(L, -1, LUA_TTABLE);
+  luaL_setmetatable(L, object_type);
+  return 1;
+}
+
+/* duplicates(object) -> list of {key, value} that came after the first of their key, or nil */
+static int json_duplicates(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  return luaL_getmetafield(L, 1, "duplicates") == LUA_TNIL ? 0 : 1;
+}
+
+static int number_tostring(lua_State *L) {
+  lua_rawgeti(L, 1, 1);
+  return 1;
+}
+
+static int number_eq(lua_State *L) {
+  lua_rawgeti(L, 1, 1);
+  lua_rawgeti(L, 2, 1);
+  lua_pushboolean(L, lua_rawequal(L, -1, -2));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"array", json_array}, {"object", json_object}, {"duplicates", json_duplicates}, {NULL, NULL}};
+static const luaL_Reg plain_meta[] = {{NULL, NULL}};
+static const luaL_Reg box_meta[] = {{"__gc", box_gc}, {NULL, NULL}};
+static const luaL_Reg number_meta[] = {
+    {"__tostring", number_tostring}, {"__eq", number_eq}, {NULL, NULL}};
+
+static void add_mark(lua_State *L, const char *name, const luaL_Reg *meta) {
+  luaL_newmetatable(L, name);
+  luaL_setfuncs(L, meta, 0);
+  lua_pop(L, 1);
+}
+
+int luaopen_codex_core_json(lua_State *L) {
+  add_mark(L, array_type, plain_meta);
+  add_mark(L, object_type, plain_meta);
+  add_mark(L, number_type, number_meta);
+  add_mark(L, box_type, box_meta);
+  luaL_newlib(L, functions);
+  cx_bind_new(L, box_type, sizeof(box));
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, json_decode, 1);
+  lua_setfield(L, -3, "decode");
+  lua_getglobal(L, LUA_TABLIBNAME);
+  lua_getfield(L, -1, "sort");
+  lua_remove(L, -2);
+  lua_insert(L, -2);
+  lua_pushcclosure(L, json_encode, 2);
+  lua_setfield(L, -2, "encode");
+  lua_pushlightuserdata(L, NULL);
+  lua_setfield(L, -2, "null");
+  return 1;
+}

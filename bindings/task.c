@@ -1,0 +1,31 @@
+/* What the scheduler in codex.async needs from C: who runs, and what is still live.
+ *
+ * The host must know the running coroutine so that an interrupt can reach a script that never
+ * waits. */
+#include "bind.h"
+#include "modules.h"
+
+/* running(thread | nil): said by the scheduler around every resumption */
+static int task_running(lua_State *L) {
+  cx_bind_env(L)->running = lua_tothread(L, 1);
+  return 0;
+}
+
+/* live() -> the types of all open core objects */
+static int task_live(lua_State *L) {
+  const cx_env *env = cx_bind_env(L);
+  lua_newtable(L);
+  lua_Integer n = 0;
+  for (const cx_live *live = env->live.next; live != &env->live; live = live->next) {
+    lua_pushstring(L, live->type);
+    lua_rawseti(L, -2, ++n);
+  }
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"running", task_running}, {"live", task_live}, {NULL, NULL}};
+
+int luaopen_codex_core_task(lua_State *L) {
+  luaL_newlib(L, functions);
+  return 1;
+}

@@ -1,0 +1,77 @@
+/* One loop inside another; see attach.h. */
+#include "attach.h"
+
+#include <stdlib.h>
+
+#include "err.h"
+
+enum { HANDLES = 3 };
+
+struct cx_attach {
+  uv_loop_t *inner;
+  uv_poll_t poll;       /* the inner loop's own epoll descriptor */
+  uv_timer_t timer;     /* its next timer */
+  uv_prepare_t prepare; /* looks anew before the outer loop blocks */
+  int closed;
+};
+
+static void turn(cx_attach *attach) { uv_run(attach->inner, UV_RUN_NOWAIT); }
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+  (void)status;
+  (void)events;
+  turn(poll->data);
+}
+
+static void on_timer(uv_timer_t *timer) { turn(timer->data); }
+
+static void keep_alive(uv_handle_t *handle, int alive) {
+  if (alive)
+    uv_ref(handle);
+  else
+    uv_unref(handle);
+}
+
+/* A descriptor or a timer that was added since the last turn is not in epoll yet: turn once, then
+ * ask how long the outer loop may sleep. */
+static void on_prepare(uv_prepare_t *prepare) {
+  cx_attach *attach = prepare->data;
+  turn(attach);
+  keep_alive((uv_handle_t *)&attach->poll, uv_loop_alive(attach->inner));
+  int timeout = uv_backend_timeout(attach->inner);
+  if (timeout >= 0)
+    uv_timer_start(&attach->timer, on_timer, (uint64_t)timeout, 0);
+  else
+    uv_timer_stop(&attach->timer);
+}
+
+int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner) {
+  cx_attach *attach = calloc(1, sizeof *attach);
+  if (!attach) return CX_EMEMORY;
+  int rc = uv_poll_init(outer, &attach->poll, uv_backend_fd(inner));
+  if (rc != 0) {
+    free(attach);
+    return rc;
+  }
+  uv_timer_init(outer, &attach->timer);
+  uv_prepare_init(outer, &attach->prepare);
+  attach->inner = inner;
+  attach->poll.data = attach->timer.data = attach->prepare.data = attach;
+  uv_unref((uv_handle_t *)&attach->timer);
+  uv_unref((uv_handle_t *)&attach->prepare);
+  uv_poll_start(&attach->poll, UV_READABLE, on_poll);
+  uv_prepare_start(&attach->prepare, on_prepare);
+  *out = attach;
+  return 0;
+}
+
+static void on_closed(uv_handle_t *handle) {
+  cx_attach *attach = handle->data;
+  if (++attach->closed == HANDLES) free(attach);
+}
+
+void cx_attach_close(cx_attach *attach) {
+  uv_close((uv_handle_t *)&attach->poll, on_closed);
+  uv_close((uv_handle_t *)&attach->timer, on_closed);
+  uv_close((uv_handle_t *)&attach->prepare, on_closed);
+}

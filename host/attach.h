@@ -1,0 +1,16 @@
+/* One loop inside another: the host's loop is turned whenever the caller's loop finds that it has
+ * something to do. The two share no handle, so that neither can close the other's. */
+#ifndef CX_ATTACH_H
+#define CX_ATTACH_H
+
+#include <uv.h>
+
+typedef struct cx_attach cx_attach;
+
+/* 0, CX_EMEMORY or a uv code. The outer loop stays alive as long as the inner one is. */
+int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner);
+
+/* Ends it; its handles close on the next turns of the outer loop, and free it then. */
+void cx_attach_close(cx_attach *attach);
+
+#endif

@@ -1,0 +1,537 @@
+/* A Lua state on a loop: opened, run, closed in the one order that works; see codex_lua.h. */
+#include "codex_lua.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <lauxlib.h>
+#include <luv/luv.h>
+#include <lualib.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <uv.h>
+
+#include "attach.h"
+#include "bind.h"
+#include "err.h"
+#include "log.h"
+#include "modules.h"
+#include "paths.h"
+
+/* A task that reaches a wait within this time is cancelled there; one that does not is stopped. */
+enum { PATIENCE_MS = 100, SHUTDOWN_MS = 10000 };
+
+struct cx_host {
+  cx_env env; /* first: bindings' on_failure finds its host through it */
+  uv_loop_t loop;
+  uv_async_t wakeup;
+  cx_attach *attach; /* to the caller's loop, or NULL */
+  cx_log log;
+  cx_paths paths;
+  cx_host_done done;
+  void *done_user;
+  void (*on_log)(void *user, const char *level, const char *line);
+  void *log_user;
+  char *error;
+  _Atomic int interrupts; /* how often cx_host_interrupt was called */
+  int handled;            /* of these, how many the loop has seen */
+  _Atomic int64_t interrupted_at;
+  bool running, exiting, failed, closing;
+  int code;
+};
+
+static const char exit_key = 'x'; /* as a light userdata: the error value that os.exit raises */
+
+/* ---- Errors and log ------------------------------------------------------------------------- */
+
+static int set_error(cx_host *host, int code, const char *text) {
+  free(host->error);
+  host->error = strdup(text);
+  return code;
+}
+
+const char *cx_host_error(const cx_host *host) { return host->error ? host->error : ""; }
+
+static void to_embedder(void *user, cx_log_level level, const char *line) {
+  cx_host *host = user;
+  host->on_log(host->log_user, cx_log_level_name(level), line);
+}
+
+/* A callback that no task stands behind raised an error: it is said, and the script has failed. */
+static void on_failure(cx_env *env, const char *message) {
+  cx_host *host = (cx_host *)env;
+  if (host->exiting) return; /* os.exit unwinds as an error */
+  host->failed = true;
+  set_error(host, CX_ESCRIPT, message);
+  cx_log_write(&host->log, CX_LOG_ERROR, "%s", message);
+}
+
+/* ---- Calling Lua ---------------------------------------------------------------------------- */
+
+static int traceback(lua_State *L) {
+  if (lua_touserdata(L, 1) == &exit_key) return 1;
+  luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
+  return 1;
+}
+
+/* Calls the function below n arguments; 0, or CX_ESCRIPT with cx_host_error set. */
+static int call(cx_host *host, int n, int results) {
+  lua_State *L = host->env.L;
+  int base = lua_gettop(L) - n;
+  lua_pushcfunction(L, traceback);
+  lua_insert(L, base);
+  int status = lua_pcall(L, n, results, base);
+  lua_remove(L, base);
+  if (status == LUA_OK) return 0;
+  const char *message = lua_tostring(L, -1);
+  set_error(host, CX_ESCRIPT, message ? message : "the script exited");
+  lua_pop(L, 1);
+  return CX_ESCRIPT;
+}
+
+/* Pushes a function of codex.async; 0, or CX_ESCRIPT. */
+static int push_scheduler(cx_host *host, const char *name) {
+  lua_State *L = host->env.L;
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "codex.async");
+  int rc = call(host, 1, 1);
+  if (rc != 0) return rc;
+  lua_getfield(L, -1, name);
+  lua_remove(L, -2);
+  return 0;
+}
+
+static int tell_scheduler(cx_host *host, const char *name) {
+  int rc = push_scheduler(host, name);
+  return rc ? rc : call(host, 0, 0);
+}
+
+/* ---- luv ------------------------------------------------------------------------------------ */
+
+/* luv calls every callback through this; its own would end the process on an error. */
+static int luv_call(lua_State *L, int n, int results, int flags) {
+  int base = lua_gettop(L) - n;
+  lua_pushcfunction(L, traceback);
+  lua_insert(L, base);
+  int status = lua_pcall(L, n, results < 0 ? LUA_MULTRET : results, base);
+  lua_remove(L, base);
+  if (status == LUA_OK) return results < 0 ? lua_gettop(L) - base + 1 : results;
+  cx_env *env = cx_bind_env(L);
+  const char *message = lua_tostring(L, -1);
+  env->on_failure(env, message ? message : "unknown error");
+  lua_pop(L, 1);
+  (void)flags;
+  return -1;
+}
+
+static int refuse_loop_control(lua_State *L) {
+  return luaL_error(L, "the host runs the loop; a script waits with codex.sleep, task:join and the "
+                       "like");
+}
+
+/* luv calls back on the state it was opened on. The first require comes from a task, which must not
+ * be that state: it is opened on the main thread and moved over. */
+static int open_luv(lua_State *L) {
+  static const char *const refused[] = {"run", "stop", "loop_close"};
+  cx_env *env = cx_bind_env(L);
+  luaL_checkstack(env->L, LUA_MINSTACK, "luv");
+  luv_set_loop(env->L, env->loop);
+  luv_set_callback(env->L, luv_call);
+  luaopen_luv(env->L);
+  lua_xmove(env->L, L, 1);
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    lua_pushcfunction(L, refuse_loop_control);
+    lua_setfield(L, -2, refused[i]);
+  }
+  return 1;
+}
+
+/* ---- The state ------------------------------------------------------------------------------ */
+
+/* os.exit([code]) ends the script from anywhere: remembers the code, stops the loop, unwinds. */
+static int os_exit(lua_State *L) {
+  cx_host *host = (cx_host *)cx_bind_env(L);
+  host->code = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, 0);
+  host->exiting = true;
+  uv_stop(&host->loop);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&exit_key);
+  return lua_error(L);
+}
+
+/* Entries of package.path that are relative would run code of whatever repository we stand in. */
+static void set_search_path(lua_State *L, const char *field, const char *own) {
+  luaL_Buffer b;
+  lua_getglobal(L, LUA_LOADLIBNAME);
+  lua_getfield(L, -1, field);
+  const char *entry = lua_tostring(L, -1);
+  luaL_buffinit(L, &b);
+  luaL_addstring(&b, own);
+  while (*entry) {
+    size_t n = strcspn(entry, ";");
+    if (entry[0] == '/') {
+      luaL_addchar(&b, ';');
+      luaL_addlstring(&b, entry, n);
+    }
+    entry += n + (entry[n] == ';');
+  }
+  luaL_pushresult(&b);
+  lua_setfield(L, -3, field);
+  lua_pop(L, 2);
+}
+
+static void set_search_paths(lua_State *L, const cx_paths *paths) {
+  lua_pushfstring(L, "%s/lua/?.lua;%s/lua/?/init.lua", paths->data, paths->data);
+  set_search_path(L, "path", lua_tostring(L, -1));
+  lua_pushfstring(L, "%s/?.so", paths->modules);
+  set_search_path(L, "cpath", lua_tostring(L, -1));
+  lua_pop(L, 2);
+}
+
+static void preload(lua_State *L, const char *name, lua_CFunction open) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushcfunction(L, open);
+  lua_setfield(L, -2, name);
+  lua_pop(L, 1);
+}
+
+static int open_host(lua_State *L);
+
+static int fill_state(lua_State *L) {
+  const cx_host *host = lua_touserdata(L, 1);
+  lua_gc(L, LUA_GCSTOP);
+  lua_pushboolean(L, 1); /* LUA_PATH and LUA_CPATH are the user's, not the repository's we run in */
+  lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+  luaL_openlibs(L);
+  set_search_paths(L, &host->paths);
+  preload(L, "luv", open_luv);
+  preload(L, "codex.core.host", open_host);
+  preload(L, "codex.core.json", luaopen_codex_core_json);
+  preload(L, "codex.core.lines", luaopen_codex_core_lines);
+  preload(L, "codex.core.log", luaopen_codex_core_log);
+  preload(L, "codex.core.proc", luaopen_codex_core_proc);
+  preload(L, "codex.core.task", luaopen_codex_core_task);
+  lua_getglobal(L, LUA_OSLIBNAME);
+  lua_pushcfunction(L, os_exit);
+  lua_setfield(L, -2, "exit");
+  lua_gc(L, LUA_GCRESTART);
+  lua_gc(L, LUA_GCGEN, 0, 0);
+  return 0;
+}
+
+/* ---- What Lua may ask of its host ----------------------------------------------------------- */
+
+/* exiting() -> true once os.exit was called: waits raise again until everything is unwound */
+static int host_exiting(lua_State *L) {
+  lua_pushboolean(L, ((cx_host *)cx_bind_env(L))->exiting);
+  return 1;
+}
+
+/* fail(message): something went wrong that nobody waits for; the exit code will be 1 */
+static int host_fail(lua_State *L) {
+  on_failure(cx_bind_env(L), luaL_checkstring(L, 1));
+  return 0;
+}
+
+static int open_host(lua_State *L) {
+  const cx_host *host = (const cx_host *)cx_bind_env(L);
+  static const luaL_Reg functions[] = {
+      {"exiting", host_exiting}, {"fail", host_fail}, {NULL, NULL}};
+  luaL_newlib(L, functions);
+  lua_pushstring(L, host->paths.data);
+  lua_setfield(L, -2, "data_dir");
+  lua_pushstring(L, host->paths.modules);
+  lua_setfield(L, -2, "module_dir");
+  lua_pushstring(L, host->paths.program);
+  lua_setfield(L, -2, "program");
+  lua_pushliteral(L, CX_VERSION);
+  lua_setfield(L, -2, "version");
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&exit_key);
+  lua_setfield(L, -2, "exit");
+  return 1;
+}
+
+/* ---- Interrupts ------------------------------------------------------------------------------ */
+
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Runs every thousand instructions of a task that was running when an interrupt came. */
+static void on_hook(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  cx_host *host = (cx_host *)cx_bind_env(L);
+  bool seen = host->handled >= host->interrupts;
+  if (!seen && now_ms() - host->interrupted_at < PATIENCE_MS) return;
+  lua_sethook(L, NULL, 0, 0);
+  if (seen) return;
+  host->handled = host->interrupts;
+  luaL_error(L, "interrupted");
+}
+
+void cx_host_interrupt(cx_host *host) {
+  host->interrupted_at = now_ms();
+  host->interrupts++;
+  lua_State *running = host->env.running;
+  if (running) lua_sethook(running, on_hook, LUA_MASKCOUNT, 1000);
+  uv_async_send(&host->wakeup);
+}
+
+static void close_all_live(cx_env *env) {
+  for (cx_live *live = env->live.next, *next; live != &env->live; live = next) {
+    next = live->next;
+    live->close(live->object);
+  }
+}
+
+static void on_wakeup(uv_async_t *async) {
+  cx_host *host = async->data;
+  if (host->interrupts == 0) return;
+  host->handled = host->interrupts;
+  if (host->interrupts > 1) close_all_live(&host->env);
+  if (!host->closing) tell_scheduler(host, "interrupt");
+}
+
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+static int open_loop(cx_host *host, uv_loop_t *outer) {
+  int rc = uv_loop_init(&host->loop);
+  if (rc != 0) return rc;
+  uv_async_init(&host->loop, &host->wakeup, on_wakeup);
+  uv_unref((uv_handle_t *)&host->wakeup);
+  host->wakeup.data = host;
+  host->env.loop = &host->loop;
+  return outer ? cx_attach_open(&host->attach, outer, &host->loop) : 0;
+}
+
+static int open_state(cx_host *host) {
+  lua_State *L = luaL_newstate();
+  if (!L) return CX_EMEMORY;
+  host->env.log = &host->log;
+  host->env.on_failure = on_failure;
+  cx_bind_open(L, &host->env);
+  lua_pushcfunction(L, fill_state);
+  lua_pushlightuserdata(L, host);
+  return call(host, 1, 0);
+}
+
+int cx_host_open(cx_host **out, const cx_host_options *options) {
+  static const cx_host_options defaults;
+  if (!options) options = &defaults;
+  cx_host *host = calloc(1, sizeof *host);
+  if (!host) return CX_EMEMORY;
+  cx_log_init(&host->log);
+  host->on_log = options->on_log;
+  host->log_user = options->user;
+  if (options->on_log) {
+    host->log.sink = to_embedder;
+    host->log.user = host;
+  }
+  int rc = cx_paths_find(&host->paths, options->data_dir, options->module_dir);
+  if (rc == 0) rc = open_loop(host, options->loop);
+  if (rc == 0) rc = open_state(host);
+  if (rc == 0)
+    *out = host;
+  else
+    cx_host_close(host);
+  return rc;
+}
+
+int cx_host_register(cx_host *host, const char *name, int (*open)(struct lua_State *)) {
+  preload(host->env.L, name, open);
+  return 0;
+}
+
+struct lua_State *cx_host_lua(cx_host *host) { return host->env.L; }
+
+/* ---- Running --------------------------------------------------------------------------------- */
+
+static void finish(cx_host *host, int code) {
+  if (!host->running) return;
+  host->running = false;
+  if (!host->exiting) host->code = code;
+  if (host->interrupts > 0) host->code = 130;
+  if (host->done) host->done(host->done_user, host->code);
+  host->done = NULL;
+}
+
+/* done(ok, message): the scheduler says that the main task has ended */
+static int on_main_done(lua_State *L) {
+  cx_host *host = (cx_host *)cx_bind_env(L);
+  if (lua_toboolean(L, 1) || host->exiting) {
+    finish(host, 0);
+  } else {
+    const char *message = luaL_tolstring(L, 2, NULL);
+    set_error(host, CX_ESCRIPT, message);
+    finish(host, 1);
+    if (host->interrupts == 0 && !host->closing) cx_log_write(&host->log, CX_LOG_ERROR, "%s", message);
+  }
+  uv_stop(&host->loop);
+  return 0;
+}
+
+static void push_arguments(lua_State *L, const char *name, int argc, char **argv) {
+  lua_createtable(L, argc, 1);
+  lua_pushstring(L, name);
+  lua_rawseti(L, -2, 0);
+  for (int i = 0; i < argc; i++) {
+    lua_pushstring(L, argv[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setglobal(L, "arg");
+  luaL_checkstack(L, argc, "too many arguments");
+  for (int i = 0; i < argc; i++) lua_pushstring(L, argv[i]);
+}
+
+/* The loaded chunk is on the stack: starts it as the main task. */
+static int start(cx_host *host, const char *name, int argc, char **argv, cx_host_done done,
+                 void *user) {
+  lua_State *L = host->env.L;
+  int chunk = lua_gettop(L);
+  int rc = push_scheduler(host, "main");
+  if (rc != 0) return rc;
+  lua_insert(L, chunk);
+  lua_pushcfunction(L, on_main_done);
+  push_arguments(L, name, argc, argv);
+  host->running = true;
+  host->failed = false;
+  host->code = 0;
+  host->done = done;
+  host->done_user = user;
+  return call(host, argc + 2, 0);
+}
+
+static int loaded(cx_host *host, int status) {
+  if (status == LUA_OK && !host->running) return 0;
+  lua_State *L = host->env.L;
+  int rc = status == LUA_OK ? set_error(host, CX_EUSAGE, "a script is already running")
+                            : set_error(host, CX_ESCRIPT, lua_tostring(L, -1));
+  lua_pop(L, 1);
+  return rc;
+}
+
+int cx_host_start_file(cx_host *host, const char *path, int argc, char **argv, cx_host_done done,
+                       void *user) {
+  int rc = loaded(host, luaL_loadfile(host->env.L, path));
+  return rc ? rc : start(host, path ? path : "-", argc, argv, done, user);
+}
+
+int cx_host_start_string(cx_host *host, const char *code, const char *name, int argc, char **argv,
+                         cx_host_done done, void *user) {
+  int rc = loaded(host, luaL_loadbuffer(host->env.L, code, strlen(code), name));
+  return rc ? rc : start(host, name, argc, argv, done, user);
+}
+
+static bool is_over(const cx_host *host) {
+  return host->exiting || host->interrupts > 0 || (!host->running && host->code != 0);
+}
+
+/* Runs the loop until the main task has ended and nothing that it left keeps the loop alive. */
+static int run(cx_host *host, int started) {
+  if (started != 0) return started;
+  while (host->running && !host->exiting && uv_run(&host->loop, UV_RUN_DEFAULT) != 0) continue;
+  if (host->running && !host->exiting) {
+    set_error(host, CX_ESCRIPT, "the script waits for something that can never happen");
+    cx_log_write(&host->log, CX_LOG_ERROR, "%s", cx_host_error(host));
+    finish(host, 1);
+  }
+  while (!is_over(host) && uv_run(&host->loop, UV_RUN_DEFAULT) != 0) continue;
+  tell_scheduler(host, "report");
+  return host->code == 0 && host->failed ? 1 : host->code;
+}
+
+int cx_host_run_file(cx_host *host, const char *path, int argc, char **argv) {
+  return run(host, cx_host_start_file(host, path, argc, argv, NULL, NULL));
+}
+
+int cx_host_run_string(cx_host *host, const char *code, const char *name, int argc, char **argv) {
+  return run(host, cx_host_start_string(host, code, name, argc, argv, NULL, NULL));
+}
+
+int cx_host_post(cx_host *host, const char *event, const char *payload, size_t n) {
+  lua_State *L = host->env.L;
+  int rc = push_scheduler(host, "post");
+  if (rc != 0) return rc;
+  lua_pushstring(L, event);
+  lua_pushlstring(L, payload, n);
+  rc = call(host, 2, 1);
+  if (rc != 0) return rc;
+  int heard = (int)lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return heard;
+}
+
+/* ---- Closing --------------------------------------------------------------------------------- */
+
+static bool tasks_left(cx_host *host) {
+  lua_State *L = host->env.L;
+  if (push_scheduler(host, "count") != 0 || call(host, 0, 1) != 0) return false;
+  bool left = lua_tointeger(L, -1) > 0;
+  lua_pop(L, 1);
+  return left;
+}
+
+static void close_handle(uv_handle_t *handle, void *host) {
+  (void)host;
+  if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+static void on_deadline(uv_timer_t *timer) {
+  cx_host *host = timer->data;
+  close_all_live(&host->env);
+  uv_stop(timer->loop);
+  timer->data = NULL;
+}
+
+/* Cancels every task and gives them a bounded time to end what they hold. When
+ * the time is over, what they wait for is closed under them. */
+static void end_tasks(cx_host *host) {
+  uv_timer_t deadline;
+  uv_timer_init(&host->loop, &deadline);
+  deadline.data = host;
+  uv_timer_start(&deadline, on_deadline, SHUTDOWN_MS, 0);
+  tell_scheduler(host, "shutdown");
+  while (tasks_left(host) && deadline.data) uv_run(&host->loop, UV_RUN_ONCE);
+  uv_close((uv_handle_t *)&deadline, NULL);
+  uv_run(&host->loop, UV_RUN_NOWAIT);
+}
+
+static bool has_live(const cx_host *host) { return host->env.live.next != &host->env.live; }
+
+static void close_state(cx_host *host) {
+  lua_State *L = host->env.L;
+  if (!L) return;
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  bool scheduled = lua_getfield(L, -1, "codex.async") == LUA_TTABLE;
+  lua_pop(L, 2);
+  if (scheduled) end_tasks(host);
+  close_all_live(&host->env);
+  while (has_live(host)) uv_run(&host->loop, UV_RUN_ONCE);
+  uv_walk(&host->loop, close_handle, host);
+  uv_run(&host->loop, UV_RUN_DEFAULT);
+  lua_close(L);
+  uv_run(&host->loop, UV_RUN_NOWAIT);
+}
+
+int cx_host_close(cx_host *host) {
+  if (!host) return 0;
+  int rc = 0;
+  host->closing = true;
+  if (host->attach) cx_attach_close(host->attach);
+  if (host->env.loop) {
+    close_state(host);
+    finish(host, host->code);
+    uv_walk(&host->loop, close_handle, host);
+    uv_run(&host->loop, UV_RUN_DEFAULT);
+    rc = uv_loop_close(&host->loop) == 0 ? 0 : CX_ELEAK;
+  }
+  cx_log_free(&host->log);
+  free(host->error);
+  free(host);
+  return rc;
+}

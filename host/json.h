@@ -1,0 +1,39 @@
+/* JSON as cJSON reads it, without what cJSON would lose.
+ *
+ * cJSON ends a string at \u0000, refuses a lone surrogate and turns every number into a double.
+ * Texts that hold such things are rare; they are rewritten before parsing with an escape of ours
+ * that cannot occur in UTF-8 (a byte 0xFF and a letter), and cx_json_string() takes it out again. */
+#ifndef CX_JSON_H
+#define CX_JSON_H
+
+#include <stdbool.h>
+
+#include <cjson/cJSON.h>
+
+#include "buf.h"
+
+typedef struct cx_json {
+  cJSON *root;
+  bool rewritten;     /* strings and keys may hold our escapes */
+  size_t fail_offset; /* where the text went wrong */
+} cx_json;
+
+/* Parses the whole of `text`; what follows the value must be white space. 0, CX_EJSON, CX_EDEPTH
+ * (more than 1000 levels, cJSON's limit) or CX_EMEMORY. Of duplicate keys all are kept, in order.
+ * Lone surrogates become their three-byte form (ED A0 80 ...), as in utf8.char(0xD800). */
+int cx_json_parse(cx_json *json, const char *text, size_t n);
+void cx_json_free(cx_json *json);
+
+typedef enum { CX_JSON_TEXT, CX_JSON_NUMERAL } cx_json_kind;
+
+/* The bytes of a string or key as they were meant, valid until the next call with the same scratch.
+ * CX_JSON_NUMERAL: not a string but an integer too large for a double, as it was written. */
+int cx_json_string(const cx_json *json, const char *raw, cx_buf *scratch, const char **bytes,
+                   size_t *n, cx_json_kind *kind);
+
+/* Appends a JSON string literal. Surrogates in three-byte form become \uD800 escapes again. 0,
+ * CX_EMEMORY, or CX_EJSON where the bytes are not UTF-8 and `repair` is false (when true they
+ * become U+FFFD); *bad is then the offset. */
+int cx_json_quote(cx_buf *out, const char *bytes, size_t n, bool repair, size_t *bad);
+
+#endif

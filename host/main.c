@@ -1,0 +1,130 @@
+/* The program: which script is meant, signals, the exit code. The rest is the library. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "codex_lua.h"
+#include "paths.h"
+
+enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+static char usage[] =
+    "usage: codex-lua FILE.lua [ARG...]   run a script (- reads it from standard input)\n"
+    "       codex-lua -e CODE [ARG...]    run code\n"
+    "       codex-lua COMMAND [ARG...]    run a shipped command, or one of your own\n"
+    "       codex-lua                     an interactive prompt; without a terminal, as -\n"
+    "       codex-lua --help | --version | help COMMAND\n";
+
+static cx_host *host; /* for the signal handler alone */
+
+static void on_signal(int number) {
+  static volatile sig_atomic_t count;
+  (void)number;
+  if (++count > 2) _exit(EXIT_INTERRUPTED); /* children die with us */
+  cx_host_interrupt(host);
+}
+
+static void set_signals(void) {
+  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+  struct sigaction action = {.sa_handler = on_signal};
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) sigaction(numbers[i], &action, NULL);
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGCHLD, SIG_DFL); /* where it is ignored the kernel would reap our children itself */
+}
+
+/* A descriptor below 3 that is closed would be given to the next file opened. */
+static void open_standard_streams(void) {
+  int fd;
+  do fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd < 3);
+  if (fd >= 0) close(fd);
+}
+
+/* ---- Which script ---------------------------------------------------------------------------- */
+
+static bool is_file_name(const char *word) {
+  size_t n = strlen(word);
+  return strchr(word, '/') || (n > 4 && strcmp(word + n - 4, ".lua") == 0);
+}
+
+static bool command_in(char *path, const char *folder, const char *below, const char *name) {
+  int n = snprintf(path, PATH_MAX, "%s%s/%s.lua", folder, below, name);
+  return n < PATH_MAX && access(path, R_OK) == 0;
+}
+
+/* Shipped commands first: a file of the user's own does not change what a documented one does. */
+static bool find_command(char *path, const char *name) {
+  static cx_paths paths;
+  const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+  if (cx_paths_find(&paths, NULL, NULL) != 0) return false;
+  return command_in(path, paths.data, "/scripts", name) ||
+         (config && *config == '/' && command_in(path, config, "/codex-lua/scripts", name)) ||
+         ((!config || *config != '/') && home &&
+          command_in(path, home, "/.config/codex-lua/scripts", name));
+}
+
+static int wrong_usage(const char *what, const char *word) {
+  fprintf(stderr, "codex-lua: %s '%s'\n%s", what, word, usage);
+  return EXIT_USAGE;
+}
+
+static int run_command(const char *name, int argc, char **argv) {
+  char path[PATH_MAX];
+  if (!find_command(path, name)) return wrong_usage("there is no command", name);
+  return cx_host_run_file(host, path, argc, argv);
+}
+
+static int run_help(int argc, char **argv) {
+  char word[] = "--help", *help[] = {word, NULL}, *text[] = {usage, NULL};
+  if (argc > 0) return run_command(argv[0], 1, help);
+  return cx_host_run_string(host, "require('codex.cli').help(...)", "=help", 1, text);
+}
+
+static int run_option(int argc, char **argv) {
+  const char *option = argv[0];
+  if (strcmp(option, "--help") == 0 || strcmp(option, "-h") == 0) return run_help(0, NULL);
+  if (strcmp(option, "--version") == 0 || strcmp(option, "-v") == 0)
+    return puts("codex-lua " CX_VERSION) < 0;
+  if (strcmp(option, "-e") != 0) return wrong_usage("unknown option", option);
+  if (argc < 2) return wrong_usage("code is missing after", option);
+  return cx_host_run_string(host, argv[1], "=(command line)", argc - 2, argv + 2);
+}
+
+static int run(int argc, char **argv) {
+  if (argc == 0 && isatty(STDIN_FILENO))
+    return cx_host_run_string(host, "require('codex.repl').run()", "=repl", 0, NULL);
+  if (argc == 0) return cx_host_run_file(host, NULL, 0, NULL);
+  if (strcmp(argv[0], "-") == 0) return cx_host_run_file(host, NULL, argc - 1, argv + 1);
+  if (argv[0][0] == '-') return run_option(argc, argv);
+  if (is_file_name(argv[0])) return cx_host_run_file(host, argv[0], argc - 1, argv + 1);
+  if (strcmp(argv[0], "help") == 0) return run_help(argc - 1, argv + 1);
+  return run_command(argv[0], argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv) {
+  open_standard_streams();
+  int rc = cx_host_open(&host, NULL);
+  if (rc != 0) {
+    fprintf(stderr, "codex-lua: cannot start: %s\n", cx_err_text(rc));
+    return EXIT_FAILURE;
+  }
+  set_signals();
+  int code = run(argc - 1, argv + (argc > 0));
+  if (code < 0) {
+    fprintf(stderr, "codex-lua: %s\n", cx_host_error(host));
+    code = EXIT_FAILURE;
+  }
+  if (fflush(stdout) != 0 && code == 0) {
+    fprintf(stderr, "codex-lua: cannot write to standard output: %s\n", strerror(errno));
+    code = EXIT_FAILURE;
+  }
+  rc = cx_host_close(host);
+  if (rc != 0) fprintf(stderr, "codex-lua: %s\n", cx_err_text(rc));
+  return rc != 0 && code == 0 ? EXIT_FAILURE : code;
+}

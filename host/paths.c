@@ -1,0 +1,58 @@
+/* Where our own files are; see paths.h. */
+#include "paths.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+__attribute__((format(printf, 2, 3))) static int join(char *out, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  int n = vsnprintf(out, PATH_MAX, format, args);
+  va_end(args);
+  return n < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+/* Takes the last `levels` names off a path. */
+static void climb(char *path, int levels) {
+  while (levels-- > 0) {
+    char *slash = strrchr(path, '/');
+    if (slash) *slash = '\0';
+  }
+}
+
+static bool has_lua(const char *data) {
+  char path[PATH_MAX];
+  return join(path, "%s/lua/codex/init.lua", data) == 0 && access(path, R_OK) == 0;
+}
+
+/* build/codex-lua stands in the source tree; PREFIX/bin/codex-lua beside PREFIX/share. */
+static bool beside_program(cx_paths *paths) {
+  char base[PATH_MAX];
+  memcpy(base, paths->program, sizeof base);
+  climb(base, 2);
+  memcpy(paths->data, base, sizeof base);
+  if (has_lua(base)) {
+    memcpy(base, paths->program, sizeof base);
+    climb(base, 1);
+    return join(paths->modules, "%s/lib", base) == 0;
+  }
+  return join(paths->data, "%s/share/codex-lua", base) == 0 && has_lua(paths->data) &&
+         join(paths->modules, "%s/lib/codex-lua", base) == 0;
+}
+
+int cx_paths_find(cx_paths *paths, const char *data, const char *modules) {
+  ssize_t n = readlink("/proc/self/exe", paths->program, sizeof paths->program - 1);
+  paths->program[n > 0 ? n : 0] = '\0';
+  if (!beside_program(paths)) {
+    join(paths->data, "%s", CX_PREFIX "/share/codex-lua");
+    join(paths->modules, "%s", CX_PREFIX "/lib/codex-lua");
+  }
+  int rc = data ? join(paths->data, "%s", data) : 0;
+  if (rc == 0 && modules) rc = join(paths->modules, "%s", modules);
+  return rc;
+}

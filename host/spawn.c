@@ -1,0 +1,113 @@
+/* Fork, prepare, exec; see spawn.h.
+ *
+ * vfork keeps the cost independent of our own size: the child borrows our memory until it execs, so
+ * it calls nothing but system calls, with all signals blocked. It reports failure through a pipe
+ * that exec closes. */
+#include "spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Everything the child needs, prepared before it exists. */
+typedef struct {
+  const char *path;
+  const cx_proc_options *options;
+  const int *fds;
+  int report;
+  pid_t parent;
+} plan;
+
+static int usable(const char *path) {
+  struct stat info;
+  if (stat(path, &info) != 0) return -errno;
+  if (!S_ISREG(info.st_mode)) return -EACCES;
+  return access(path, X_OK) == 0 ? 0 : -errno;
+}
+
+/* Finds `file` in PATH. execvp would do so too, but hands what it cannot execute to a shell. */
+static int find(const char *file, char *path, size_t size) {
+  if (strchr(file, '/')) {
+    if (snprintf(path, size, "%s", file) >= (int)size) return -ENAMETOOLONG;
+    return 0;
+  }
+  const char *dirs = getenv("PATH");
+  int rc = -ENOENT;
+  for (const char *at = dirs ? dirs : "/usr/local/bin:/usr/bin:/bin"; *at;) {
+    size_t n = strcspn(at, ":");
+    int fits = snprintf(path, size, "%.*s/%s", (int)n, at, file);
+    int found = n > 0 && fits < (int)size ? usable(path) : -ENOENT;
+    if (found == 0) return 0;
+    if (found == -EACCES) rc = -EACCES;
+    at += n + (at[n] == ':');
+  }
+  return rc;
+}
+
+static void reset_signals(void) {
+  struct sigaction action = {.sa_handler = SIG_DFL};
+  for (int i = 1; i < NSIG; i++)
+    if (i != SIGKILL && i != SIGSTOP) sigaction(i, &action, NULL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int prepare(const plan *p) {
+  if (!p->options->same_group && setpgid(0, 0) != 0) return errno;
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return errno;
+  if (getppid() != p->parent) return ESRCH; /* the parent died before the request was in force */
+  for (int i = 0; i < 3; i++)
+    if (dup2(p->fds[i], i) < 0) return errno;
+  if (p->options->cwd && chdir(p->options->cwd) != 0) return errno;
+  close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); /* files that a script opened are not the child's */
+  reset_signals();
+  return 0;
+}
+
+static _Noreturn void become(const plan *p) {
+  int code = prepare(p);
+  if (code == 0) {
+    execve(p->path, p->options->argv, p->options->env ? p->options->env : environ);
+    code = errno;
+  }
+  ssize_t written = write(p->report, &code, sizeof code);
+  (void)written;
+  _exit(127);
+}
+
+static int start(const plan *p) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid_t pid = vfork();
+  if (pid == 0) become(p);
+  int rc = pid < 0 ? -errno : pid;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return rc;
+}
+
+int cx__spawn(const cx_proc_options *options, const int fds[3]) {
+  char path[PATH_MAX];
+  int report[2], code = 0;
+  int rc = find(options->file, path, sizeof path);
+  if (rc != 0) return rc;
+  if (pipe2(report, O_CLOEXEC) != 0) return -errno;
+  const plan p = {path, options, fds, report[1], getpid()};
+  int pid = start(&p);
+  close(report[1]);
+  if (pid > 0 && read(report[0], &code, sizeof code) == (ssize_t)sizeof code) {
+    waitpid(pid, NULL, 0);
+    pid = -code;
+  }
+  close(report[0]);
+  return pid;
+}

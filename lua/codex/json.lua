@@ -1,0 +1,27 @@
+--- JSON that survives a round trip: null, empty arrays and objects, 64-bit and larger integers,
+--- duplicate keys, NUL and lone surrogates in strings.
+
+local core = require "codex.core.json"
+
+return {
+  --- Reads one JSON text. Null becomes `json.null`, arrays carry a mark so that an empty one stays
+  --- an array. Of duplicate keys the first counts; the later ones are in `json.duplicates(object)`.
+  --- Nesting is limited to 1000 levels.
+  ---@type fun(text: string): any, string?, string?
+  decode = core.decode,
+  --- Writes a value with its keys sorted. Raises an error for what JSON cannot say: functions, NaN,
+  --- mixed tables, strings that are not UTF-8 (`repair = true` replaces the bad bytes by U+FFFD).
+  --- A plain empty table is an object.
+  ---@type fun(value: any, options?: { pretty?: boolean, repair?: boolean }): string
+  encode = core.encode,
+  null = core.null,
+  --- Marks a table (a new one by default) as an array.
+  ---@type fun(t?: table): table
+  array = core.array,
+  --- Marks a table (a new one by default) as an object.
+  ---@type fun(t?: table): table
+  object = core.object,
+  --- The pairs `{ key, value }` of a decoded object that came after the first of their key, or nil.
+  ---@type fun(object: table): table[]?
+  duplicates = core.duplicates,
+}

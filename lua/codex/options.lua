@@ -1,0 +1,90 @@
+--- Options tables: an unknown name is the caller's mistake, and is named with the nearest known one.
+
+local M = {}
+
+--- Levenshtein distance, for short words.
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local diagonal = row[0]
+    row[0] = i
+    for j = 1, #b do
+      local cost = a:byte(i) == b:byte(j) and 0 or 1
+      diagonal, row[j] = row[j], math.min(row[j] + 1, row[j - 1] + 1, diagonal + cost)
+    end
+  end
+  return row[#b]
+end
+
+local function nearest(name, known)
+  local best, best_distance
+  for candidate in pairs(known) do
+    local d = distance(name, candidate)
+    if not best or d < best_distance or (d == best_distance and candidate < best) then
+      best, best_distance = candidate, d
+    end
+  end
+  if best and best_distance <= math.max(2, #name // 3) then return best end
+end
+
+--- Makes a set of names.
+---@param names string[]
+---@return table<string, true>
+function M.set(names)
+  local set = {}
+  for _, name in ipairs(names) do set[name] = true end
+  return set
+end
+
+--- Raises an error when `options` is no table or holds a name that is not in `known`.
+---@param where string the function's name, for the message
+---@param options? table
+---@param known table<string, any>
+---@return table options an empty table when it was nil
+function M.check(where, options, known)
+  if options == nil then return {} end
+  if type(options) ~= "table" then
+    error(("%s: options must be a table, got %s"):format(where, type(options)), 3)
+  end
+  for name in pairs(options) do
+    if known[name] == nil then
+      local near = type(name) == "string" and nearest(name, known)
+      local hint = near and ("; did you mean '%s'?"):format(near) or ""
+      error(("%s: option '%s' is unknown%s"):format(where, tostring(name), hint), 3)
+    end
+  end
+  return options
+end
+
+--- Raises an error when an option has another type than these. nil is always allowed.
+---@param where string
+---@param options table
+---@param name string
+---@param ... string type names
+---@return any value
+function M.typed(where, options, name, ...)
+  local value = options[name]
+  if value == nil then return nil end
+  for _, wanted in ipairs { ... } do
+    if type(value) == wanted then return value end
+  end
+  local message = "%s: option '%s' must be a %s, got %s"
+  error(message:format(where, name, table.concat({ ... }, " or a "), type(value)), 3)
+end
+
+--- A time in seconds as whole milliseconds; 0 where it is absent.
+---@param where string
+---@param options table
+---@param name string
+---@return integer
+function M.milliseconds(where, options, name)
+  local seconds = M.typed(where, options, name, "number")
+  if seconds == nil then return 0 end
+  if seconds ~= seconds or seconds < 0 or seconds > 1e9 then
+    error(("%s: option '%s' must be a number of seconds, got %s"):format(where, name, seconds), 3)
+  end
+  return math.ceil(seconds * 1000)
+end
+
+return M
