@@ -5,6 +5,7 @@ VERSION := 0.1.0
 PREFIX  ?= /usr/local
 DESTDIR ?=
 CC      ?= gcc
+LUAC    ?= luac5.4
 BUILD   ?= build
 CFLAGS  ?= -O2 -g
 WERROR  ?= -Werror
@@ -19,8 +20,9 @@ LIBS := $(shell pkg-config --libs $(PKG) 2>/dev/null)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE) -Ihost -Ibindings \
              $(INC) -DCX_VERSION='"$(VERSION)"' -DCX_PREFIX='"$(PREFIX)"' -MMD -MP
 
-CORE     := err buf log lines json spawn proc paths attach
-HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BUILD)/host/host.o
+CORE     := err buf log lines json spawn proc paths attach boot host
+BOOT     := async error
+HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)
 BIND_OBJ := $(patsubst bindings/%.c,$(BUILD)/bindings/%.o,\
               $(filter-out bindings/httpd.c bindings/edit.c,$(wildcard bindings/*.c)))
 LIB_OBJ  := $(HOST_OBJ) $(BIND_OBJ)
@@ -39,6 +41,12 @@ $(BUILD)/libcodexlua.so: $(LIB_OBJ)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+# Lua that every script needs is compiled into the program (host/boot.c).
+$(BUILD)/boot/%.o: lua/codex/%.lua
+	@mkdir -p $(@D)
+	$(LUAC) -o $(@:.o=.luac) $<
+	cd $(@D) && ld -r -b binary -z noexecstack -o $*.o $*.luac
 
 clean:
 	rm -rf $(BUILD)

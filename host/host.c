@@ -17,6 +17,7 @@
 
 #include "attach.h"
 #include "bind.h"
+#include "boot.h"
 #include "err.h"
 #include "log.h"
 #include "modules.h"
@@ -128,6 +129,7 @@ static int luv_call(lua_State *L, int n, int results, int flags) {
   return -1;
 }
 
+/* uv.walk too: it takes every handle of the loop for one of luv's own, and the host has others. */
 static int refuse_loop_control(lua_State *L) {
   return luaL_error(L, "the host runs the loop; a script waits with codex.sleep, task:join and the "
                        "like");
@@ -136,7 +138,7 @@ static int refuse_loop_control(lua_State *L) {
 /* luv calls back on the state it was opened on. The first require comes from a task, which must not
  * be that state: it is opened on the main thread and moved over. */
 static int open_luv(lua_State *L) {
-  static const char *const refused[] = {"run", "stop", "loop_close"};
+  static const char *const refused[] = {"run", "stop", "loop_close", "walk"};
   cx_env *env = cx_bind_env(L);
   luaL_checkstack(env->L, LUA_MINSTACK, "luv");
   luv_set_loop(env->L, env->loop);
@@ -208,6 +210,8 @@ static int fill_state(lua_State *L) {
   luaL_openlibs(L);
   set_search_paths(L, &host->paths);
   preload(L, "luv", open_luv);
+  preload(L, "codex.async", luaopen_codex_async);
+  preload(L, "codex.error", luaopen_codex_error);
   preload(L, "codex.core.host", open_host);
   preload(L, "codex.core.json", luaopen_codex_core_json);
   preload(L, "codex.core.lines", luaopen_codex_core_lines);
@@ -236,10 +240,25 @@ static int host_fail(lua_State *L) {
   return 0;
 }
 
+static void add_handle(uv_handle_t *handle, void *arg) {
+  lua_State *L = arg;
+  const cx_host *host = (const cx_host *)cx_bind_env(L);
+  if (uv_is_closing(handle) || handle == (const uv_handle_t *)&host->wakeup) return;
+  lua_pushstring(L, uv_handle_type_name(handle->type));
+  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+}
+
+/* handles() -> the types of all open libuv handles, for tests that look for leaks */
+static int host_handles(lua_State *L) {
+  lua_newtable(L);
+  uv_walk(cx_bind_env(L)->loop, add_handle, L);
+  return 1;
+}
+
 static int open_host(lua_State *L) {
   const cx_host *host = (const cx_host *)cx_bind_env(L);
   static const luaL_Reg functions[] = {
-      {"exiting", host_exiting}, {"fail", host_fail}, {NULL, NULL}};
+      {"exiting", host_exiting}, {"fail", host_fail}, {"handles", host_handles}, {NULL, NULL}};
   luaL_newlib(L, functions);
   lua_pushstring(L, host->paths.data);
   lua_setfield(L, -2, "data_dir");

@@ -1,0 +1,54 @@
+--- Before and after every test: the same open files, no live core object, no open luv handle, no
+--- child, the same working directory. What a test leaves is that test's failure.
+
+local busted = require "busted"
+local core = require "codex.core.task"
+local host = require "codex.core.host"
+local uv = require "luv"
+
+local function open_files()
+  local names = {}
+  local request = uv.fs_scandir "/proc/self/fd"
+  for name in function() return uv.fs_scandir_next(request) end do
+    local target = uv.fs_readlink("/proc/self/fd/" .. name)
+    if target and not target:find "^/proc/" and not target:find "eventpoll" then
+      names[#names + 1] = name .. " " .. target
+    end
+  end
+  table.sort(names)
+  return table.concat(names, "\n")
+end
+
+local function children()
+  local file = io.open(("/proc/self/task/%d/children"):format(uv.os_getpid()))
+  local text = file and file:read "a" or ""
+  if file then file:close() end
+  return text
+end
+
+local function open_handles() return table.concat(host.handles(), " ") end
+
+local before
+
+busted.subscribe({ "test", "start" }, function()
+  before = { files = open_files(), cwd = uv.cwd(), handles = open_handles(), children = children() }
+end)
+
+busted.subscribe({ "test", "end" }, function(element, parent)
+  collectgarbage()
+  collectgarbage()
+  require("codex.async").sleep(0) -- handles that were closed are gone after a turn of the loop
+  local after =
+    { files = open_files(), cwd = uv.cwd(), handles = open_handles(), children = children() }
+  local left = {}
+  for what, was in pairs(before) do
+    if after[what] ~= was then
+      left[#left + 1] = ("%s\nbefore: %s\nafter: %s"):format(what, was, after[what])
+    end
+  end
+  local live = core.live()
+  if #live > 0 then left[#left + 1] = "live objects: " .. table.concat(live, ", ") end
+  if #left > 0 then
+    busted.publish({ "error", "it" }, element, parent, "left open:\n" .. table.concat(left, "\n"), {})
+  end
+end)
