@@ -4,52 +4,213 @@
 VERSION := 0.1.0
 PREFIX  ?= /usr/local
 DESTDIR ?=
-CC      ?= gcc
-LUAC    ?= luac5.4
 BUILD   ?= build
+CC       = gcc
+LUAC    ?= luac5.4
 CFLAGS  ?= -O2 -g
+LDFLAGS ?=
 WERROR  ?= -Werror
-SANITIZE ?=
+SPECS   ?= tests
+BUSTED  ?=
+V       ?= 0
 
-# ---- No need to change below ----------------------------------------------------------------------
+PACKAGES      = pkg-config libc6-dev lua5.4 liblua5.4-dev lua-luv-dev libuv1-dev libcjson-dev \
+                libmicrohttpd-dev git ca-certificates lua-busted \
+                $(if $(shell command -v npm),,nodejs npm)
+LINT_PACKAGES = clang-format clang-tidy lua-check
+
+# ---- Names ----------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings
 PKG  := lua5.4-luv lua5.4 libuv libcjson
+LIBS := $(shell pkg-config --libs $(PKG) 2>/dev/null)
 INC  := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(PKG) 2>/dev/null)) \
         -isystem /usr/include/lua5.4
-LIBS := $(shell pkg-config --libs $(PKG) 2>/dev/null)
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE) -Ihost -Ibindings \
-             $(INC) -DCX_VERSION='"$(VERSION)"' -DCX_PREFIX='"$(PREFIX)"' -MMD -MP
+DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
+              -DCX_VERSION='"$(VERSION)"' -DCX_PREFIX='"$(PREFIX)"'
+ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
+ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
 CORE     := err buf log lines json spawn proc paths attach boot host
 BOOT     := async error
+LOADABLE := httpd
 HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)
 BIND_OBJ := $(patsubst bindings/%.c,$(BUILD)/bindings/%.o,\
-              $(filter-out bindings/httpd.c bindings/edit.c,$(wildcard bindings/*.c)))
+              $(filter-out $(LOADABLE:%=bindings/%.c) bindings/edit.c,$(wildcard bindings/*.c)))
 LIB_OBJ  := $(HOST_OBJ) $(BIND_OBJ)
+MODULES  := $(LOADABLE:%=$(BUILD)/lib/codex/core/%.so)
+C_FILES  := $(wildcard host/*.[ch] bindings/*.[ch] tests/core/*.[ch] tests/fuzz/*.c examples/*.c)
+CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/*_test.c))
 
-all: $(BUILD)/codex-lua $(BUILD)/libcodexlua.so
+# What tests run in: nothing of the user's is read or written, nobody's account is used.
+HOME_DIR = $(abspath $(BUILD))/home
+TEST_ENV = env -u OPENAI_API_KEY -u CODEX_API_KEY -u CODEX_LUA_LOG -u DBUS_SESSION_BUS_ADDRESS \
+           HOME=$(HOME_DIR) CODEX_HOME=$(HOME_DIR)/.codex XDG_CONFIG_HOME=$(HOME_DIR)/.config \
+           XDG_STATE_HOME=$(HOME_DIR)/.local/state XDG_DATA_HOME=$(HOME_DIR)/.local/share \
+           XDG_CACHE_HOME=$(HOME_DIR)/.cache XDG_RUNTIME_DIR=$(HOME_DIR)/run
+RUN = mkdir -p -m 700 $(HOME_DIR)/.codex $(HOME_DIR)/run; $(TEST_ENV)
+
+SAY_0 = @echo '  $(1)	$(@:$(BUILD)/%=%)';
+say   = $(SAY_$(V))
+
+# ---- Build ----------------------------------------------------------------------------------------
+all: $(BUILD)/codex-lua $(BUILD)/libcodexlua.so $(MODULES) ## the program, library and modules
 
 $(BUILD)/codex-lua: $(BUILD)/host/main.o $(BUILD)/libcodexlua.a
-	$(CC) $(SANITIZE) -o $@ $< $(BUILD)/libcodexlua.a -Wl,-E $(LIBS)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libcodexlua.a -Wl,-E $(LIBS)
 
 $(BUILD)/libcodexlua.a: $(LIB_OBJ)
-	rm -f $@ && ar rcs $@ $^
+	$(call say,AR)rm -f $@ && ar rcs $@ $^
 
 $(BUILD)/libcodexlua.so: $(LIB_OBJ)
-	$(CC) $(SANITIZE) -shared -Wl,-soname,libcodexlua.so.0 -o $@ $^ $(LIBS)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libcodexlua.so.0 -o $@ $^ $(LIBS)
 
-$(BUILD)/%.o: %.c
+# Modules are opened on first require: what they are linked with costs no script its start.
+$(BUILD)/lib/codex/core/httpd.so: $(BUILD)/host/httpd.o $(BUILD)/bindings/httpd.o
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^ -lmicrohttpd
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # Lua that every script needs is compiled into the program (host/boot.c).
-$(BUILD)/boot/%.o: lua/codex/%.lua
+$(BUILD)/boot/%.o: lua/codex/%.lua $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(LUAC) -o $(@:.o=.luac) $<
-	cd $(@D) && ld -r -b binary -z noexecstack -o $*.o $*.luac
+	$(call say,LUAC)$(LUAC) -o $(@:.o=.luac) $< && \
+	  cd $(@D) && ld -r -b binary -z noexecstack -o $*.o $*.luac
 
-clean:
+# Changes when a setting does, so that everything is built anew.
+$(BUILD)/flags: FORCE
+	@pkg-config --exists $(PKG) 2>/dev/null || \
+	  { echo "Libraries are missing. 'make deps' installs: $(strip $(PACKAGES))" >&2; exit 1; }
+	@mkdir -p $(@D)
+	@echo "$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)" | cmp -s - $@ || \
+	  echo "$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)" > $@
+
+# ---- What is needed -------------------------------------------------------------------------------
+# need(packages): installs those that are missing.
+need = @missing=; for p in $(1); do \
+    case "$$(dpkg-query -Wf '$${db:Status-Status}' $$p 2>/dev/null)" in installed) ;; \
+    *) missing="$$missing $$p";; esac; done; \
+  [ -z "$$missing" ] || { echo "installing$$missing"; sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+    command -v apt-get >/dev/null && $$sudo apt-get update -qq && \
+    DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
+      $$missing >/dev/null || \
+    { echo "These packages must be installed by hand:$$missing" >&2; exit 1; }; }
+
+PEERS := tests/peers/node_modules/.package-lock.json
+
+deps: ## installs Debian packages and the Codex programs that tests run against
+	$(call need,$(PACKAGES))
+	@$(MAKE) --no-print-directory $(PEERS)
+
+$(PEERS): tests/peers/package-lock.json
+	cd tests/peers && npm ci --no-progress && touch node_modules/.package-lock.json
+
+# ---- Test -----------------------------------------------------------------------------------------
+test: deps ## everything: C tests and specs; SPECS=tests/proc_spec.lua for some, BUSTED for options
+	@$(MAKE) --no-print-directory all core-tests
+	@$(MAKE) --no-print-directory suite
+
+core-tests: $(CORE_TESTS)
+	@for t in $(CORE_TESTS); do $$t || exit 1; done
+
+suite: # the specs alone, as they are built now
+	@$(RUN) $(WRAP) $(BUILD)/codex-lua tests/run.lua $(BUSTED) $(SPECS)
+
+$(BUILD)/core/%_test: tests/core/%_test.c tests/core/test.h $(BUILD)/libcodexlua.a
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(ALL_CFLAGS) -o $@ $< $(BUILD)/libcodexlua.a $(LIBS)
+
+check: ## lint and test
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test
+
+lint: ## clang-format, clang-tidy, luacheck
+	$(call need,$(LINT_PACKAGES))
+	clang-format --dry-run -Werror $(C_FILES)
+	printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 3 sh -c \
+	  'clang-tidy --quiet "$$@" -- $(subst ','\'',$(DIALECT)) 2>/dev/null' tidy
+	luacheck -q lua scripts notify tests examples --exclude-files 'tests/peers/**'
+
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
+asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
+	@UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) --no-print-directory BUILD=build/asan \
+	  SANITIZE="$(SAN)" CFLAGS="-O1 -g -fno-omit-frame-pointer" all core-tests suite
+
+SPINE    := $(foreach s,async proc json lines log error options host layers,tests/$(s)_spec.lua)
+VALGRIND := valgrind -q --child-silent-after-fork=yes --error-exitcode=9 --leak-check=full \
+            --errors-for-leak-kinds=definite --suppressions=tests/support/valgrind.supp
+valgrind: deps ## C tests and the specs of the spine under valgrind
+	$(call need,valgrind)
+	@$(MAKE) --no-print-directory all $(CORE_TESTS)
+	@for t in $(CORE_TESTS); do $(VALGRIND) $$t || exit 1; done
+	@CX_SLOW=1 $(MAKE) --no-print-directory suite WRAP="$(VALGRIND)" SPECS="$(SPINE)"
+
+FUZZ_SECONDS ?= 30
+fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each
+	$(call need,clang libclang-rt-dev)
+	@mkdir -p $(BUILD)/fuzz
+	@for t in lines json; do \
+	  mkdir -p $(BUILD)/fuzz/$$t.corpus && \
+	  clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DIALECT) \
+	    -o $(BUILD)/fuzz/$$t tests/fuzz/$${t}_fuzz.c host/$$t.c host/buf.c host/err.c -lcjson && \
+	  $(BUILD)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=$(BUILD)/fuzz/$$t- $(BUILD)/fuzz/$$t.corpus || exit 1; done
+
+# ---- Run ------------------------------------------------------------------------------------------
+bench: deps ## measures start-up, children, parsing
+	@$(MAKE) --no-print-directory all
+	@$(RUN) $(BUILD)/codex-lua tests/bench/run.lua
+
+demo: deps ## a review of a real repository by real Codex and a scripted model
+	@$(MAKE) --no-print-directory all
+	@$(RUN) $(BUILD)/codex-lua examples/demo.lua
+
+# ---- Install --------------------------------------------------------------------------------------
+D     = $(DESTDIR)$(PREFIX)
+SHARE = $(D)/share
+FILES = $(D)/bin/codex-lua $(D)/include/codex_lua.h $(D)/lib/libcodexlua.a $(D)/lib/libcodexlua.so \
+        $(D)/lib/libcodexlua.so.0 $(D)/lib/pkgconfig/codex-lua.pc $(SHARE)/man/man1/codex-lua.1 \
+        $(SHARE)/bash-completion/completions/codex-lua $(SHARE)/zsh/site-functions/_codex-lua \
+        $(SHARE)/fish/vendor_completions.d/codex-lua.fish
+optional = if [ -e $(1) ]; then install -D -m 644 $(1) $(2); fi
+
+install: all ## to PREFIX, below DESTDIR
+	install -D $(BUILD)/codex-lua $(D)/bin/codex-lua
+	install -D -m 644 host/codex_lua.h $(D)/include/codex_lua.h
+	install -D -m 644 $(BUILD)/libcodexlua.a $(D)/lib/libcodexlua.a
+	install -D -m 644 $(BUILD)/libcodexlua.so $(D)/lib/libcodexlua.so.0
+	ln -sf libcodexlua.so.0 $(D)/lib/libcodexlua.so
+	mkdir -p $(D)/lib/pkgconfig $(D)/lib/codex-lua/codex/core $(SHARE)/codex-lua
+	printf '%s\n' 'Name: codex-lua' 'Description: Lua that drives Codex' 'Version: $(VERSION)' \
+	  'Requires.private: $(PKG)' 'Libs: -L$(PREFIX)/lib -lcodexlua' 'Cflags: -I$(PREFIX)/include' \
+	  > $(D)/lib/pkgconfig/codex-lua.pc
+	install -m 644 $(MODULES) $(D)/lib/codex-lua/codex/core
+	cp -R $(wildcard lua scripts notify) $(SHARE)/codex-lua/
+	@$(call optional,host/codex-lua.1,$(SHARE)/man/man1/codex-lua.1)
+	@$(call optional,host/completion.bash,$(SHARE)/bash-completion/completions/codex-lua)
+	@$(call optional,host/completion.zsh,$(SHARE)/zsh/site-functions/_codex-lua)
+	@$(call optional,host/completion.fish,$(SHARE)/fish/vendor_completions.d/codex-lua.fish)
+
+uninstall: ## takes away what install put there
+	rm -rf $(FILES) $(D)/lib/codex-lua $(SHARE)/codex-lua
+
+# ---- Other ----------------------------------------------------------------------------------------
+comma := ,
+words = $(foreach w,"$(CC)" $(patsubst %,"%",$(subst ',,$(subst ",\",$(ALL_CFLAGS)))),$(w)$(comma))
+entry = {"directory":"$(CURDIR)","file":"$(1)","arguments":[$(words)"-c","$(1)"]}
+compile_commands.json: Makefile ## for editors
+	$(file >$@,[$(subst } {,}$(comma){,$(foreach f,$(filter %.c,$(C_FILES)),$(call entry,$(f))))])
+
+clean: ## removes build/
 	rm -rf $(BUILD)
 
--include $(LIB_OBJ:.o=.d) $(BUILD)/host/main.d
-.PHONY: all clean
+help: ## this list
+	@sed -n 's/^\([a-z_.]*\):[^#]*## \(.*\)/\1	\2/p' Makefile | expand -t 24
+
+FORCE:
+-include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
+.PHONY: all deps test core-tests suite check lint asan valgrind fuzz bench demo install uninstall \
+        clean help FORCE

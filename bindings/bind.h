@@ -2,7 +2,7 @@
  *
  * Rules kept here so that no binding has to think of them: the core calls Lua only through
  * cx_bind_call, which pushes and calls under protection, on the main thread; an object that libuv
- * knows is pinned in the registry; the environment lists what is live, for teardown and for tests. */
+ * knows is pinned in the registry; the environment lists what lives, for teardown and for tests. */
 #ifndef CX_BIND_H
 #define CX_BIND_H
 
@@ -17,8 +17,8 @@
 /* A live core object. Its binding links it when it opens and unlinks it when it has closed. */
 typedef struct cx_live {
   struct cx_live *prev, *next;
-  const char *type;             /* the registry type, for messages */
-  void (*close)(void *object);  /* begins to close it; idempotent */
+  const char *type;            /* the registry type, for messages */
+  void (*close)(void *object); /* begins to close it; idempotent */
   void *object;
 } cx_live;
 
@@ -28,7 +28,7 @@ typedef struct cx_env {
   lua_State *L;       /* the main thread: callbacks run on it */
   lua_State *running; /* the coroutine of the task that runs, or NULL */
   cx_log *log;
-  cx_live live; /* the list's head */
+  cx_live live;                                                /* the list's head */
   void (*on_failure)(struct cx_env *env, const char *message); /* a callback raised an error */
 } cx_env;
 

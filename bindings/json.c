@@ -1,9 +1,9 @@
 /* JSON for Lua. Reading goes through cJSON (see json.h); writing does not, because cJSON's printer
  * cannot carry NUL, 64-bit integers or duplicate keys, and a Lua table needs no tree in between.
  *
- * What a Lua table cannot say is kept beside it: arrays carry a metatable, null is a light userdata,
- * integers beyond 64 bits are a codex.json.number with their text, and the later ones of duplicate
- * keys hang on a metatable of their object. */
+ * What a Lua table cannot say is kept beside it: arrays carry a metatable, null is a light
+ * userdata, integers beyond 64 bits are a codex.json.number with their text, and the later ones of
+ * duplicate keys hang on a metatable of their object. */
 #include "json.h"
 
 #include <lualib.h>

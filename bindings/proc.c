@@ -40,8 +40,7 @@ static void on_output(void *user, const char *data, size_t n) {
   child *c = user;
   if (c->discard) return;
   cx_lines_feed(&c->lines, data, n);
-  if (c->wanted)
-    wake(c);
+  if (c->wanted) wake(c);
   if (c->proc && !c->wanted && cx_lines_held(&c->lines) > c->high_water)
     cx_proc_pause(c->proc, true);
 }
@@ -227,7 +226,8 @@ static int nothing(lua_State *L, child *c) {
   return 0;
 }
 
-/* line() -> the next line; nothing when there is none yet; nil, "EOF" at the end; nil, name, text */
+/* line() -> the next line; nothing where there is none yet; nil, "EOF" at the end; nil, name, text
+ */
 static int proc_line(lua_State *L) {
   const char *line;
   size_t n;
@@ -354,18 +354,12 @@ static int proc_held(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {{"line", proc_line},
-                                   {"read", proc_read},
-                                   {"write", proc_write},
-                                   {"close_stdin", proc_close_stdin},
-                                   {"stop", proc_stop},
-                                   {"kill", proc_kill},
-                                   {"discard", proc_discard},
-                                   {"close", proc_close},
-                                   {"status", proc_status},
-                                   {"stderr", proc_stderr},
-                                   {"held", proc_held},
-                                   {NULL, NULL}};
+static const luaL_Reg methods[] = {{"line", proc_line},       {"read", proc_read},
+                                   {"write", proc_write},     {"close_stdin", proc_close_stdin},
+                                   {"stop", proc_stop},       {"kill", proc_kill},
+                                   {"discard", proc_discard}, {"close", proc_close},
+                                   {"status", proc_status},   {"stderr", proc_stderr},
+                                   {"held", proc_held},       {NULL, NULL}};
 static const luaL_Reg meta[] = {{"__gc", proc_gc}, {"__close", proc_close}, {NULL, NULL}};
 static const luaL_Reg functions[] = {{"spawn", proc_spawn}, {NULL, NULL}};
 

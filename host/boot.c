@@ -8,7 +8,8 @@ extern const char _binary_async_luac_start[], _binary_async_luac_end[];
 extern const char _binary_error_luac_start[], _binary_error_luac_end[];
 
 static int run(lua_State *L, const char *start, const char *end) {
-  if (luaL_loadbufferx(L, start, (size_t)(end - start), "=boot", "b") != LUA_OK) return lua_error(L);
+  if (luaL_loadbufferx(L, start, (size_t)(end - start), "=boot", "b") != LUA_OK)
+    return lua_error(L);
   lua_insert(L, 1);
   lua_call(L, lua_gettop(L) - 1, 1);
   return 1;

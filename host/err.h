@@ -1,7 +1,7 @@
 /* Error codes of the core: 0 is success, a failure is a negative number with a name.
  *
- * System failures are -errno, which on Linux is also what libuv returns. The codes below are our own
- * and lie far from both. */
+ * System failures are -errno, which on Linux is also what libuv returns. The codes below are our
+ * own and lie far from both. */
 #ifndef CX_ERR_H
 #define CX_ERR_H
 

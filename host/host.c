@@ -2,10 +2,10 @@
 #include "codex_lua.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <lauxlib.h>
-#include <luv/luv.h>
+#include <limits.h>
 #include <lualib.h>
+#include <luv/luv.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -366,7 +366,9 @@ int cx_host_register(cx_host *host, const char *name, int (*open)(struct lua_Sta
   return 0;
 }
 
-struct lua_State *cx_host_lua(cx_host *host) { return host->env.L; }
+struct lua_State *cx_host_lua(cx_host *host) {
+  return host->env.L;
+}
 
 /* ---- Running --------------------------------------------------------------------------------- */
 
@@ -388,7 +390,8 @@ static int on_main_done(lua_State *L) {
     const char *message = luaL_tolstring(L, 2, NULL);
     set_error(host, CX_ESCRIPT, message);
     finish(host, 1);
-    if (host->interrupts == 0 && !host->closing) cx_log_write(&host->log, CX_LOG_ERROR, "%s", message);
+    if (host->interrupts == 0 && !host->closing)
+      cx_log_write(&host->log, CX_LOG_ERROR, "%s", message);
   }
   uv_stop(&host->loop);
   return 0;

@@ -38,8 +38,9 @@ static size_t rewrite_escape(const char *s, const char *end, cx_buf *out, int *r
   if (length == 2 && s[1] == 'u' && hex4(s + 2, end, &c)) {
     length = 6;
     if (c == 0) {
-      *rc = cx_buf_add(out, "\xFF"
-                            "0",
+      *rc = cx_buf_add(out,
+                       "\xFF"
+                       "0",
                        2);
       return length;
     }
@@ -66,8 +67,9 @@ static const char *rewrite_string(const char *s, const char *end, cx_buf *out, i
     if (*s == '\\') {
       s += rewrite_escape(s, end, out, rc);
     } else if ((unsigned char)*s == ESCAPE) {
-      *rc = cx_buf_add(out, "\xFF"
-                            "F",
+      *rc = cx_buf_add(out,
+                       "\xFF"
+                       "F",
                        2);
       s++;
     } else {

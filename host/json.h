@@ -2,7 +2,7 @@
  *
  * cJSON ends a string at \u0000, refuses a lone surrogate and turns every number into a double.
  * Texts that hold such things are rare; they are rewritten before parsing with an escape of ours
- * that cannot occur in UTF-8 (a byte 0xFF and a letter), and cx_json_string() takes it out again. */
+ * that cannot occur in UTF-8 (a byte 0xFF and a letter), and cx_json_string() takes it out. */
 #ifndef CX_JSON_H
 #define CX_JSON_H
 

@@ -43,9 +43,8 @@ static int give(cx_lines *lines, const char *data, size_t length, size_t used, c
 int cx_lines_next(cx_lines *lines, const char **line, size_t *n) {
   const char *data = cx_buf_bytes(&lines->buf);
   size_t held = lines->buf.len;
-  const char *newline = held > lines->scanned
-                            ? memchr(data + lines->scanned, '\n', held - lines->scanned)
-                            : NULL;
+  const char *newline =
+      held > lines->scanned ? memchr(data + lines->scanned, '\n', held - lines->scanned) : NULL;
   if (newline) {
     size_t length = (size_t)(newline - data);
     return give(lines, data, length, length + 1, line, n);

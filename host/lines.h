@@ -12,10 +12,10 @@
 
 typedef struct cx_lines {
   cx_buf buf;
-  size_t limit;    /* longest line, in bytes without its newline */
-  size_t scanned;  /* bytes of buf known to hold no newline */
-  bool skipping;   /* inside a line that was too long */
-  bool ended;      /* the input is complete: what is left is the last line */
+  size_t limit;   /* longest line, in bytes without its newline */
+  size_t scanned; /* bytes of buf known to hold no newline */
+  bool skipping;  /* inside a line that was too long */
+  bool ended;     /* the input is complete: what is left is the last line */
 } cx_lines;
 
 void cx_lines_init(cx_lines *lines, size_t limit);

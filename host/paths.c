@@ -30,25 +30,32 @@ static bool has_lua(const char *data) {
   return join(path, "%s/lua/codex/init.lua", data) == 0 && access(path, R_OK) == 0;
 }
 
-/* build/codex-lua stands in the source tree; PREFIX/bin/codex-lua beside PREFIX/share. */
-static bool beside_program(cx_paths *paths) {
-  char base[PATH_MAX];
-  memcpy(base, paths->program, sizeof base);
-  climb(base, 2);
-  memcpy(paths->data, base, sizeof base);
-  if (has_lua(base)) {
-    memcpy(base, paths->program, sizeof base);
-    climb(base, 1);
-    return join(paths->modules, "%s/lib", base) == 0;
-  }
-  return join(paths->data, "%s/share/codex-lua", base) == 0 && has_lua(paths->data) &&
-         join(paths->modules, "%s/lib/codex-lua", base) == 0;
+/* build/codex-lua stands in the source tree, and build/asan/codex-lua one of `levels` deeper. */
+static bool in_source_tree(cx_paths *paths, int levels) {
+  char folder[PATH_MAX];
+  memcpy(folder, paths->program, sizeof folder);
+  climb(folder, 1);
+  memcpy(paths->data, folder, sizeof folder);
+  climb(paths->data, levels - 1);
+  const char *name = strrchr(paths->data, '/');
+  if (levels > 1 && (!name || strcmp(name, "/build") != 0)) return false;
+  climb(paths->data, 1);
+  return has_lua(paths->data) && join(paths->modules, "%s/lib", folder) == 0;
+}
+
+/* PREFIX/bin/codex-lua stands beside PREFIX/share. */
+static bool in_prefix(cx_paths *paths) {
+  char prefix[PATH_MAX];
+  memcpy(prefix, paths->program, sizeof prefix);
+  climb(prefix, 2);
+  return join(paths->data, "%s/share/codex-lua", prefix) == 0 && has_lua(paths->data) &&
+         join(paths->modules, "%s/lib/codex-lua", prefix) == 0;
 }
 
 int cx_paths_find(cx_paths *paths, const char *data, const char *modules) {
   ssize_t n = readlink("/proc/self/exe", paths->program, sizeof paths->program - 1);
   paths->program[n > 0 ? n : 0] = '\0';
-  if (!beside_program(paths)) {
+  if (!in_source_tree(paths, 1) && !in_source_tree(paths, 2) && !in_prefix(paths)) {
     join(paths->data, "%s", CX_PREFIX "/share/codex-lua");
     join(paths->modules, "%s", CX_PREFIX "/lib/codex-lua");
   }

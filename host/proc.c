@@ -30,10 +30,10 @@ struct cx_proc {
   uv_timer_t timer;
   uv_pipe_t in, out, err;
   int pidfd;
-  unsigned handles;           /* open libuv handles; freed with the last */
-  uint64_t due[DEADLINES];    /* loop time in ms, 0 when it does not run */
-  uint64_t heard;             /* loop time of the last output */
-  size_t drained;             /* bytes read since the exit */
+  unsigned handles;        /* open libuv handles; freed with the last */
+  uint64_t due[DEADLINES]; /* loop time in ms, 0 when it does not run */
+  uint64_t heard;          /* loop time of the last output */
+  size_t drained;          /* bytes read since the exit */
   bool has_in, has_out, has_err, in_ending, paused, stopping, closing;
 };
 
@@ -199,8 +199,7 @@ static void on_exit_readable(uv_poll_t *watch, int status, int events) {
   close(proc->pidfd);
   close_handle((uv_handle_t *)watch);
   memset(proc->due, 0, sizeof proc->due);
-  if (proc->has_out && proc->paused)
-    uv_read_start((uv_stream_t *)&proc->out, on_alloc, on_read);
+  if (proc->has_out && proc->paused) uv_read_start((uv_stream_t *)&proc->out, on_alloc, on_read);
   set_due(proc, DRAIN, proc->closing ? 1 : proc->options.drain_ms);
   settle(proc);
 }

@@ -24,10 +24,10 @@ typedef enum {
 
 /* Zero means the default everywhere. Nothing is kept: strings may go once cx_proc_open returns. */
 typedef struct cx_proc_options {
-  const char *file;         /* path; without a slash it is looked up in PATH */
-  char *const *argv;        /* with argv[0], NULL at the end */
-  char *const *env;         /* "NAME=value", NULL at the end; NULL: our own */
-  const char *cwd;          /* NULL: our own */
+  const char *file;  /* path; without a slash it is looked up in PATH */
+  char *const *argv; /* with argv[0], NULL at the end */
+  char *const *env;  /* "NAME=value", NULL at the end; NULL: our own */
+  const char *cwd;   /* NULL: our own */
   cx_stdio in, out, err;
   size_t read_size;         /* bytes read at once (64 KiB) */
   size_t tail_size;         /* bytes of standard error kept (64 KiB) */
@@ -49,14 +49,14 @@ typedef struct cx_proc_events {
 typedef struct cx_proc_status {
   int pid;
   bool exited;
-  int code;               /* exit code, -1 when a signal ended it */
-  int signal;             /* the signal that ended it, or 0 */
-  int reason;             /* why we ended it: CX_ETIMEOUT, CX_EIDLE, CX_ECANCELLED, or 0 */
+  int code;   /* exit code, -1 when a signal ended it */
+  int signal; /* the signal that ended it, or 0 */
+  int reason; /* why we ended it: CX_ETIMEOUT, CX_EIDLE, CX_ECANCELLED, or 0 */
   bool output_ended;
-  size_t unwritten;       /* bytes of input that the child has not taken */
-  int write_error;        /* why the child's input failed (-EPIPE when it closed it), or 0 */
+  size_t unwritten; /* bytes of input that the child has not taken */
+  int write_error;  /* why the child's input failed (-EPIPE when it closed it), or 0 */
   long max_rss_kib;
-  uint64_t cpu_us;        /* user and system time */
+  uint64_t cpu_us; /* user and system time */
 } cx_proc_status;
 
 /* 0, or the reason: -ENOENT, -EACCES, -ENOEXEC (wrong architecture), -EMFILE, -ENOTDIR ... */
