@@ -24,11 +24,13 @@ static int grow(cx_buf *buf, size_t need) {
 }
 
 char *cx_buf_room(cx_buf *buf, size_t n) {
-  if (n > SIZE_MAX - buf->len) return NULL;
-  /* Sliding costs a copy, so it is done only when the front half is waste or room is needed. */
-  if (buf->start + buf->len > buf->cap - (n < buf->cap ? n : buf->cap)) slide(buf);
-  if (buf->len + n > buf->cap && grow(buf, buf->len + n) != 0) return NULL;
-  return buf->data + buf->start + buf->len;
+  size_t end = buf->start + buf->len;
+  if (n <= buf->cap - end) return buf->data + end;
+  /* Sliding copies what is in use: it has paid for itself once as much was dropped before it. */
+  if (buf->start >= buf->len) slide(buf);
+  end = buf->start + buf->len;
+  if (n > SIZE_MAX - end || (n > buf->cap - end && grow(buf, end + n) != 0)) return NULL;
+  return buf->data + end;
 }
 
 void cx_buf_added(cx_buf *buf, size_t n) { buf->len += n; }

@@ -28,7 +28,8 @@ const char *cx_buf_bytes(const cx_buf *buf);
 /* Gives the memory back; the buffer is empty and usable afterwards. */
 void cx_buf_free(cx_buf *buf);
 
-/* The last `limit` bytes of all that was added, at most; memory is bounded by twice the limit. */
+/* The last `limit` bytes of all that was added, at most; memory stays below a few times the
+ * limit. */
 typedef struct cx_tail {
   cx_buf buf;
   size_t limit;

@@ -1,6 +1,7 @@
 /* JSON as cJSON reads it, without what cJSON would lose; see json.h. */
 #include "json.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,9 @@ static int hex4(const char *s, const char *end, unsigned *value) {
   if (end - s < 4) return 0;
   *value = 0;
   for (int i = 0; i < 4; i++) {
-    const char *digits = "0123456789abcdef", *at;
-    if (!s[i] || !(at = strchr(digits, s[i] | 0x20))) return 0;
+    static const char digits[] = "0123456789abcdef";
+    const char *at = strchr(digits, tolower((unsigned char)s[i]));
+    if (!s[i] || !at) return 0;
     *value = *value * 16 + (unsigned)(at - digits);
   }
   return 1;
@@ -30,12 +32,16 @@ static size_t put_utf8(char *out, unsigned c) {
 }
 
 /* `s` stands at a backslash. Copies the escape, rewritten where cJSON would lose it; returns how
- * many bytes were read. */
+ * many bytes were read. A \u without four digits is refused here: cJSON takes it for \u0000. */
 static size_t rewrite_escape(const char *s, const char *end, cx_buf *out, int *rc) {
   unsigned c, low;
   size_t length = end - s >= 2 ? 2 : 1;
   char put[3];
-  if (length == 2 && s[1] == 'u' && hex4(s + 2, end, &c)) {
+  if (length == 2 && s[1] == 'u') {
+    if (!hex4(s + 2, end, &c)) {
+      *rc = CX_EJSON;
+      return length;
+    }
     length = 6;
     if (c == 0) {
       *rc = cx_buf_add(out,
@@ -118,15 +124,17 @@ static int rewrite(const char *text, size_t n, cx_buf *out) {
   return rc;
 }
 
-/* A quick look that may cry wolf but misses nothing: \u0000, surrogates, 0xFF, long digit runs. */
+/* A quick look that may cry wolf but misses nothing: \u0000, surrogates, \u without digits, 0xFF,
+ * long digit runs. */
 static bool needs_rewriting(const char *text, size_t n) {
   size_t run = 0;
+  unsigned unit;
   for (size_t i = 0; i < n; i++) {
     unsigned char c = (unsigned char)text[i];
     run = c >= '0' && c <= '9' ? run + 1 : 0;
     if (run > SAFE_DIGITS || c == ESCAPE) return true;
-    if (c == '\\' && i + 3 < n && text[i + 1] == 'u' &&
-        ((text[i + 2] == '0' && text[i + 3] == '0') || (text[i + 2] | 0x20) == 'd'))
+    if (c == '\\' && i + 1 < n && text[i + 1] == 'u' &&
+        (!hex4(text + i + 2, text + n, &unit) || unit == 0 || (unit >= 0xD800 && unit < 0xE000)))
       return true;
   }
   return false;
@@ -151,6 +159,16 @@ static bool too_deep(const char *text, size_t n) {
   return false;
 }
 
+/* A numeral that was rewritten as a string would also pass for a key. */
+static bool has_numeral_key(const cJSON *item) {
+  for (; item; item = item->next) {
+    const char *key = item->string;
+    if (key && (unsigned char)key[0] == ESCAPE && key[1] == 'N') return true;
+    if (item->child && has_numeral_key(item->child)) return true;
+  }
+  return false;
+}
+
 static int parse(cx_json *json, const char *text, size_t n) {
   const char *end = text;
   json->root = cJSON_ParseWithLengthOpts(text, n, &end, 0);
@@ -166,12 +184,21 @@ static int parse(cx_json *json, const char *text, size_t n) {
 int cx_json_parse(cx_json *json, const char *text, size_t n) {
   memset(json, 0, sizeof *json);
   if (n == 0) return CX_EJSON;
+  const char *nul = memchr(text, '\0', n); /* cJSON would take it and end a string there */
+  if (nul) {
+    json->fail_offset = (size_t)(nul - text);
+    return CX_EJSON;
+  }
   if (!needs_rewriting(text, n)) return parse(json, text, n);
   cx_buf copy = {0};
   int rc = rewrite(text, n, &copy);
   if (rc == 0) rc = parse(json, cx_buf_bytes(&copy), copy.len);
   json->rewritten = true;
   cx_buf_free(&copy);
+  if (rc == 0 && has_numeral_key(json->root)) {
+    cx_json_free(json);
+    rc = CX_EJSON;
+  }
   return rc;
 }
 

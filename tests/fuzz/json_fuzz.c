@@ -1,0 +1,53 @@
+/* Any text is refused or read; every string of what was read can be quoted and read again. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "json.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void same_again(const char *bytes, size_t n) {
+  cx_buf quoted = {0}, scratch = {0};
+  cx_json again;
+  const char *back;
+  size_t length, bad;
+  cx_json_kind kind;
+  int rc = cx_json_quote(&quoted, bytes, n, false, &bad);
+  if (rc == 0) {
+    if (cx_json_parse(&again, cx_buf_bytes(&quoted), quoted.len) != 0) abort();
+    cx_json_string(&again, again.root->valuestring, &scratch, &back, &length, &kind);
+    if (kind != CX_JSON_TEXT || length != n || memcmp(back, bytes, n) != 0) abort();
+    cx_json_free(&again);
+  } else if (rc != CX_EJSON || bad >= n) {
+    abort();
+  }
+  cx_buf_free(&quoted);
+  cx_buf_free(&scratch);
+}
+
+static void look_at(const cx_json *json, const char *raw) {
+  cx_buf scratch = {0};
+  const char *bytes;
+  size_t n;
+  cx_json_kind kind;
+  if (!raw || cx_json_string(json, raw, &scratch, &bytes, &n, &kind) != 0) return;
+  same_again(bytes, n);
+  cx_buf_free(&scratch);
+}
+
+static void walk(const cx_json *json, const cJSON *item) {
+  for (; item; item = item->next) {
+    look_at(json, item->string);
+    if (cJSON_IsString(item)) look_at(json, item->valuestring);
+    walk(json, item->child);
+  }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  cx_json json;
+  if (cx_json_parse(&json, (const char *)data, size) == 0) walk(&json, json.root);
+  cx_json_free(&json);
+  return 0;
+}
