@@ -16,7 +16,7 @@
 #include "modules.h"
 
 static const char type[] = "codex.proc";
-enum { HIGH_WATER = 1024 * 1024, LINE_LIMIT = 64 * 1024 * 1024 };
+enum { HIGH_WATER = 1 << 20, LINE_LIMIT = 64 << 20, READ_SIZE = 64 << 10, TAIL_SIZE = 64 << 10 };
 
 typedef struct {
   cx_proc *proc; /* NULL before it opens and after it has closed */
@@ -177,8 +177,8 @@ static void read_options(lua_State *L, int options, cx_proc_options *o) {
   o->drain_ms = milliseconds(L, options, "drain_ms");
   o->stop_signal = (int)cx_opt_integer(L, options, "stop_signal", 0);
   o->same_group = cx_opt_bool(L, options, "same_group", false);
-  o->read_size = bytes(L, options, "read_size", 64 * 1024);
-  o->tail_size = bytes(L, options, "tail_size", 64 * 1024);
+  o->read_size = bytes(L, options, "read_size", READ_SIZE);
+  o->tail_size = bytes(L, options, "tail_size", TAIL_SIZE);
   o->env = environment(L, options);
 }
 
