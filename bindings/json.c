@@ -20,7 +20,7 @@ static const char array_type[] = "codex.json.array";
 static const char object_type[] = "codex.json.object";
 static const char number_type[] = "codex.json.number";
 static const char box_type[] = "codex.json.box";
-enum { MAX_DEPTH = 1000 };
+enum { MAX_DEPTH = 1000, PRESIZED = 1 << 20 };
 
 /* ---- Reading ------------------------------------------------------------------------------ */
 
@@ -56,7 +56,7 @@ static void push_numeral(lua_State *L, const char *text) {
 
 static void push_string(lua_State *L, box *b, const char *raw) {
   if (!b->json.rewritten) {
-    lua_pushstring(L, raw);
+    lua_pushlstring(L, raw, strlen(raw)); /* lua_pushstring has a cache that only costs here */
     return;
   }
   const char *bytes;
@@ -70,8 +70,15 @@ static void push_string(lua_State *L, box *b, const char *raw) {
     lua_pushlstring(L, bytes, n);
 }
 
+/* How many children there are: a table made in its size is not rehashed while it fills. */
+static int count(const cJSON *item) {
+  int n = 0;
+  for (const cJSON *child = item->child; child && n < PRESIZED; child = child->next) n++;
+  return n;
+}
+
 static void push_array(lua_State *L, box *b, const cJSON *item) {
-  lua_newtable(L);
+  lua_createtable(L, count(item), 0);
   lua_Integer n = 0;
   for (const cJSON *child = item->child; child; child = child->next) {
     push_value(L, b, child);
@@ -103,7 +110,7 @@ static void keep_duplicate(lua_State *L) {
 }
 
 static void push_object(lua_State *L, box *b, const cJSON *item) {
-  lua_newtable(L);
+  lua_createtable(L, 0, count(item));
   for (const cJSON *child = item->child; child; child = child->next) {
     push_string(L, b, child->string);
     push_value(L, b, child);
