@@ -1,0 +1,43 @@
+--- 200 turns of 500 events at the same time, in one program: against the official TypeScript SDK.
+--- The same with one turn shows what a child costs.
+
+local kit = require "tests.bench.lib.kit"
+
+local CHILDREN, EVENTS = 200, 500
+local codex = kit.folder(("events-%d"):format(EVENTS)) .. "/codex"
+local ours, theirs, one = "codex-lua", "TypeScript SDK", ", one child"
+
+local function side(name, program, script, children)
+  return {
+    name = name, argv = { program, kit.source(script), codex, tostring(children) },
+    expect = ("%d\n"):format(children * EVENTS),
+  }
+end
+
+return {
+  name = "fanout",
+  about = "200 children at the same time, 500 events from each; and one child alone.",
+  prepare = function() kit.codex_with_events(EVENTS) end,
+  sides = {
+    side(ours, kit.host, "fanout.lua", CHILDREN),
+    side(theirs, "node", "fanout.mjs", CHILDREN),
+    side(ours .. one, kit.host, "fanout.lua", 1),
+    side(theirs .. one, "node", "fanout.mjs", 1),
+  },
+  runs = 10,
+  limits = {
+    { metric = "wall", of = ours, against = theirs, at_most = 1 / 2 },
+    { metric = "cpu", of = ours, against = theirs, at_most = 1 / 2 },
+    { metric = "memory", of = ours, against = theirs, at_most = 1 / 4 },
+  },
+  notes = function(medians)
+    local notes = {}
+    for _, name in ipairs { ours, theirs } do
+      local more = medians[name].memory - medians[name .. one].memory
+      local cpu = medians[name].cpu - medians[name .. one].cpu
+      local text = "%s: each further child costs %.0f KiB, and %.2f ms of CPU time with its own"
+      notes[#notes + 1] = text:format(name, more / (CHILDREN - 1), cpu * 1e3 / (CHILDREN - 1))
+    end
+    return notes
+  end,
+}
