@@ -5,6 +5,8 @@
 
 #include "err.h"
 
+enum { KEPT = 4096 }; /* an empty buffer may be this large */
+
 void cx_lines_init(cx_lines *lines, size_t limit) {
   memset(lines, 0, sizeof *lines);
   lines->limit = limit;
@@ -22,6 +24,11 @@ int cx_lines_feed(cx_lines *lines, const char *data, size_t n) {
 }
 
 void cx_lines_end(cx_lines *lines) { lines->ended = true; }
+
+/* Gives back a large buffer that is empty: many children that say nothing hold no memory. */
+static void shrink(cx_lines *lines) {
+  if (lines->buf.len == 0 && lines->buf.cap > KEPT) cx_buf_free(&lines->buf);
+}
 
 /* Forgets the first n bytes and what was known of them. */
 static void advance(cx_lines *lines, size_t n) {
@@ -56,6 +63,7 @@ int cx_lines_next(cx_lines *lines, const char **line, size_t *n) {
     return CX_ETOOLONG;
   }
   if (lines->ended && held > 0) return give(lines, data, held, held, line, n);
+  shrink(lines);
   return 0;
 }
 
@@ -64,7 +72,10 @@ size_t cx_lines_take(cx_lines *lines, const char **data) {
   return lines->buf.len;
 }
 
-void cx_lines_taken(cx_lines *lines, size_t n) { advance(lines, n); }
+void cx_lines_taken(cx_lines *lines, size_t n) {
+  advance(lines, n);
+  shrink(lines);
+}
 
 size_t cx_lines_held(const cx_lines *lines) { return lines->buf.len; }
 
