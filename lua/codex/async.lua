@@ -177,6 +177,12 @@ end
 ---@return codex.Signal
 function M.signal() return setmetatable({}, Signal) end
 
+local function check_seconds(where, seconds)
+  if type(seconds) ~= "number" or not (seconds >= 0 and seconds <= 1e9) then
+    error(where .. ": the time must be a number of seconds", 3)
+  end
+end
+
 local function start_timer(seconds, fn)
   local uv = require "luv"
   local timer = uv.new_timer()
@@ -195,9 +201,7 @@ end
 ---@async
 ---@param seconds number
 function M.sleep(seconds)
-  if type(seconds) ~= "number" or not (seconds >= 0) then
-    error("codex.sleep: the time must be a number of seconds", 2)
-  end
+  check_seconds("codex.sleep", seconds)
   M.await(function(resume) return start_timer(seconds, resume) end)
 end
 
@@ -378,9 +382,7 @@ end
 ---@param ... any
 ---@return any ...
 function M.timeout(seconds, fn, ...)
-  if type(seconds) ~= "number" or not (seconds >= 0) then
-    error("codex.timeout: the time must be a number of seconds", 2)
-  end
+  check_seconds("codex.timeout", seconds)
   check_function("codex.timeout", fn)
   local group <close> = new_group()
   local task, expired = group:add(fn, ...), false
@@ -388,12 +390,12 @@ function M.timeout(seconds, fn, ...)
     expired = true
     task:cancel("the time limit ran out")
   end)
-  local guard <close> = setmetatable({}, { __close = function() timer.close() end })
+  local guard <close> = setmetatable({}, { __close = timer.close }) -- luacheck: ignore 211
   wait_for(task)
   if expired and task._cancelled then
     return nil, E.new("timeout", ("not done after %g seconds"):format(seconds))
   end
-  return outcome(task), guard and nil
+  return outcome(task)
 end
 
 ---@class codex.Limit

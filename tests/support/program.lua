@@ -1,0 +1,74 @@
+--- Runs the program that runs this suite as a child, for specs that test the host itself.
+
+local host = require "codex.core.host"
+local proc = require "codex.proc"
+
+local program = { path = host.program, root = host.data_dir }
+
+local function argv(args)
+  return table.move(args, 1, #args, 2, { program.path })
+end
+
+--- Runs it with these arguments to its end (20 s at most).
+---@async
+---@param args string[]
+---@param opts? codex.ProcOptions
+---@return codex.ProcResult
+function program.run(args, opts)
+  opts = opts or {}
+  opts.timeout = opts.timeout or 20
+  return assert(proc.run(argv(args), opts))
+end
+
+--- Runs Lua code in it.
+---@async
+function program.eval(code, opts) return program.run({ "-e", code }, opts) end
+
+--- Starts it.
+---@return codex.Proc
+function program.spawn(args, opts) return assert(proc.spawn(argv(args), opts)) end
+
+--- An empty folder for one test below build/; the function removes it again.
+---@return string path
+---@return fun()
+function program.folder()
+  local path = assert(require("luv").fs_mkdtemp(program.root .. "/build/spec-XXXXXX"))
+  return path, function() assert(proc.run { "rm", "-rf", path }) end
+end
+
+---@param path string
+---@param text string
+---@param mode? integer
+function program.write(path, text, mode)
+  local uv = require "luv"
+  local fd = assert(uv.fs_open(path, "w", mode or 420))
+  assert(uv.fs_write(fd, text))
+  assert(uv.fs_close(fd))
+end
+
+--- Whether a process of this number is there and no zombie.
+---@param pid integer
+---@return boolean
+function program.alive(pid)
+  local file = io.open(("/proc/%d/stat"):format(pid))
+  if not file then return false end
+  local state = file:read("a"):match "%) (%a)"
+  file:close()
+  return state ~= nil and state ~= "Z" and state ~= "X"
+end
+
+--- Waits until `condition` holds, at most so many seconds (5).
+---@async
+---@return boolean
+function program.eventually(condition, seconds)
+  local async = require "codex.async"
+  local uv = require "luv"
+  local limit = uv.hrtime() + (seconds or 5) * 1e9
+  repeat
+    if condition() then return true end
+    async.sleep(0.01)
+  until uv.hrtime() > limit
+  return false
+end
+
+return program
