@@ -124,20 +124,33 @@ static int rewrite(const char *text, size_t n, cx_buf *out) {
   return rc;
 }
 
-/* A quick look that may cry wolf but misses nothing: \u0000, surrogates, \u without digits, 0xFF,
- * long digit runs. */
-static bool needs_rewriting(const char *text, size_t n) {
-  size_t run = 0;
-  unsigned unit;
-  for (size_t i = 0; i < n; i++) {
-    unsigned char c = (unsigned char)text[i];
-    run = c >= '0' && c <= '9' ? run + 1 : 0;
-    if (run > SAFE_DIGITS || c == ESCAPE) return true;
-    if (c == '\\' && i + 1 < n && text[i + 1] == 'u' &&
-        (!hex4(text + i + 2, text + n, &unit) || unit == 0 || (unit >= 0xD800 && unit < 0xE000)))
-      return true;
+/* Whether more than SAFE_DIGITS digits stand in a row. Such a run covers one byte of every
+ * SAFE_DIGITS + 1, so that only these are looked at. */
+static bool has_long_number(const char *text, size_t n) {
+  for (size_t i = SAFE_DIGITS; i < n; i += SAFE_DIGITS + 1) {
+    size_t first = i, end = i;
+    while (end < n && text[end] >= '0' && text[end] <= '9') end++;
+    if (end == i) continue;
+    while (first > 0 && text[first - 1] >= '0' && text[first - 1] <= '9') first--;
+    if (end - first > SAFE_DIGITS) return true;
   }
   return false;
+}
+
+/* \u0000, surrogates, \u without digits */
+static bool has_special_escape(const char *text, size_t n) {
+  const char *end = text + n;
+  unsigned unit;
+  for (const char *s = text; (s = memchr(s, '\\', (size_t)(end - s))); s++)
+    if (end - s >= 2 && s[1] == 'u' &&
+        (!hex4(s + 2, end, &unit) || unit == 0 || (unit >= 0xD800 && unit < 0xE000)))
+      return true;
+  return false;
+}
+
+/* A quick look that may cry wolf but misses nothing. */
+static bool needs_rewriting(const char *text, size_t n) {
+  return memchr(text, ESCAPE, n) || has_special_escape(text, n) || has_long_number(text, n);
 }
 
 /* ---- Parsing ------------------------------------------------------------------------------ */

@@ -163,6 +163,21 @@ static void test_prefixes(size_t index) {
   }
 }
 
+/* The look for long integers takes steps: it must find one wherever it stands. */
+static void test_offsets(void) {
+  for (int before = 0; before < 40; before++) {
+    char text[64];
+    cx_json json;
+    int n = snprintf(text, sizeof text, "%*s9007199254740993", before, "");
+    int rc = cx_json_parse(&json, text, (size_t)n);
+    CHECK(rc == 0 && json.rewritten, "an integer of 16 digits after %d blanks", before);
+    cx_json_free(&json);
+    rc = cx_json_parse(&json, text, (size_t)n - 1);
+    CHECK(rc == 0 && !json.rewritten, "one of 15 digits after %d blanks", before);
+    cx_json_free(&json);
+  }
+}
+
 static int parse_nested(size_t depth, char open, char close) {
   size_t n = 2 * depth;
   char *text = malloc(n + 1);
@@ -231,6 +246,7 @@ int main(void) {
     test_case(i);
     test_prefixes(i);
   }
+  test_offsets();
   test_depth();
   for (size_t i = 0; i < sizeof quotes / sizeof *quotes; i++) test_quote(i);
   return report("json_test");
