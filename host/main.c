@@ -108,6 +108,16 @@ static int run(int argc, char **argv) {
   return run_command(argv[0], argc - 1, argv + 1);
 }
 
+/* A write that failed earlier is only remembered as a flag: print does not look. */
+static bool flush_output(void) {
+  bool failed = ferror(stdout) != 0;
+  errno = 0;
+  if (fflush(stdout) == 0 && !failed) return true;
+  fprintf(stderr, "codex-lua: cannot write to standard output%s%s\n", errno ? ": " : "",
+          errno ? strerror(errno) : "");
+  return false;
+}
+
 int main(int argc, char **argv) {
   open_standard_streams();
   int rc = cx_host_open(&host, NULL);
@@ -121,10 +131,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "codex-lua: %s\n", cx_host_error(host));
     code = EXIT_FAILURE;
   }
-  if (fflush(stdout) != 0 && code == 0) {
-    fprintf(stderr, "codex-lua: cannot write to standard output: %s\n", strerror(errno));
-    code = EXIT_FAILURE;
-  }
+  if (!flush_output() && code == 0) code = EXIT_FAILURE;
   rc = cx_host_close(host);
   if (rc != 0) fprintf(stderr, "codex-lua: %s\n", cx_err_text(rc));
   return rc != 0 && code == 0 ? EXIT_FAILURE : code;

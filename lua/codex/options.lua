@@ -1,4 +1,4 @@
---- Options tables: an unknown name is the caller's mistake, and is named with the nearest known one.
+--- Options tables: an unknown name is the caller's mistake; it is named with the nearest known one.
 
 local M = {}
 

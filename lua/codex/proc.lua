@@ -92,7 +92,8 @@ local function spawn_patiently(argv, raw_opts, wake)
   local pause = 0.002
   while true do
     local raw, name, text = core.spawn(argv, raw_opts, wake)
-    if raw or name ~= "ETXTBSY" or pause > 0.1 or not async.running() then return raw, name, text end
+    local again = not raw and name == "ETXTBSY" and pause <= 0.1 and async.running()
+    if not again then return raw, name, text end
     async.sleep(pause)
     pause = pause * 2
   end

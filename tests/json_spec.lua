@@ -1,0 +1,177 @@
+local json = require "codex.json"
+
+local function round_trip(text)
+  local value, message = json.decode(text)
+  assert.is_nil(message)
+  return json.encode(value)
+end
+
+describe("reading JSON", function()
+  it("gives Lua's own values", function()
+    assert.same({ a = { 1, 2.5, "x", true, false } }, json.decode '{"a":[1,2.5,"x",true,false]}')
+    assert.equal("integer", math.type(json.decode "1"))
+    assert.equal("integer", math.type(json.decode "1e3"))
+    assert.equal("integer", math.type(json.decode "-9007199254740992"))
+    assert.equal("float", math.type(json.decode "1.5"))
+    assert.equal("float", math.type(json.decode "1e300"))
+  end)
+
+  it("tells null from nothing", function()
+    local value = json.decode '{"a":null,"b":[null]}'
+    assert.equal(json.null, value.a)
+    assert.equal(json.null, value.b[1])
+    assert.is_nil(value.c)
+    assert.equal(json.null, json.decode "null")
+    assert.is_truthy(json.null)
+  end)
+
+  it("keeps integers of 64 bits, and larger ones as they were written", function()
+    assert.equal(math.maxinteger, json.decode "9223372036854775807")
+    assert.equal(math.mininteger, json.decode "-9223372036854775808")
+    assert.equal(9007199254740993, json.decode "9007199254740993")
+    local large = json.decode "18446744073709551616"
+    assert.equal("18446744073709551616", tostring(large))
+    assert.equal(large, json.decode "18446744073709551616")
+    assert.not_equal(large, json.decode "18446744073709551617")
+  end)
+
+  it("keeps NUL and lone surrogates, in keys too", function()
+    assert.equal("a\0b", json.decode [["a\u0000b"]])
+    assert.equal(utf8.char(0xD800), json.decode [["\ud800"]])
+    assert.equal(1, json.decode [[{"k\u0000":1}]]["k\0"])
+    assert.equal("😀", json.decode [["\ud83d\ude00"]])
+  end)
+
+  it("keeps later ones of duplicate keys aside", function()
+    local value = json.decode '{"a":1,"b":2,"a":3,"a":null}'
+    assert.equal(1, value.a)
+    assert.same({ { "a", 3 }, { "a", json.null } }, json.duplicates(value))
+    assert.is_nil(json.duplicates(json.decode '{"a":1}'))
+  end)
+
+  it("says what is wrong, and where, and takes no half", function()
+    for _, text in ipairs {
+      "", " ", "{", "[1,]", '{"a":1} x', "1 2", "nul", '"a', '"\\ud80"', '"a\0b"', "[1]\0",
+      '{12345678901234567890:1}',
+    } do
+      local value, message, name = json.decode(text)
+      assert.is_nil(value)
+      assert.matches("not valid JSON %(near byte %d+%)", message)
+      assert.equal("EJSON", name)
+    end
+  end)
+
+  it("refuses what is nested more than 1000 levels deep", function()
+    assert.is_table(json.decode(("["):rep(1000) .. ("]"):rep(1000)))
+    for _, depth in ipairs { 1001, 10000, 1000000 } do
+      local value, _, name = json.decode(("["):rep(depth) .. ("]"):rep(depth))
+      assert.same({ nil, "EDEPTH" }, { value, name })
+    end
+  end)
+
+  it("takes text only", function()
+    assert.error_matches(function() json.decode({}) end, "string expected")
+    assert.error_matches(function() json.decode() end, "string expected")
+  end)
+end)
+
+describe("writing JSON", function()
+  it("sorts keys, so that the same value is the same text", function()
+    assert.equal('{"a":1,"b":[1,2],"c":{"d":true}}',
+      json.encode { c = { d = true }, b = { 1, 2 }, a = 1 })
+  end)
+
+  it("can be made for people", function()
+    assert.equal('{\n  "a": [\n    1,\n    2\n  ],\n  "b": {}\n}',
+      json.encode({ a = { 1, 2 }, b = {} }, { pretty = true }))
+    assert.equal("[]", json.encode(json.array {}, { pretty = true }))
+  end)
+
+  it("tells empty arrays from empty objects", function()
+    assert.equal("{}", json.encode {})
+    assert.equal("[]", json.encode(json.array()))
+    assert.equal("{}", json.encode(json.object {}))
+    assert.equal('{"a":[],"b":{}}', json.encode { a = json.array {}, b = json.object() })
+  end)
+
+  it("writes numbers so that they come back", function()
+    for _, number in ipairs {
+      0, -1, 0.1, 1 / 3, 1e300, 5e-324, 2 ^ 53, math.maxinteger, math.mininteger, 123456789.125,
+    } do
+      assert.equal(number, json.decode(json.encode(number)))
+    end
+    assert.equal("0.1", json.encode(0.1))
+  end)
+
+  it("refuses what JSON cannot say, naming it", function()
+    local cycle = {}
+    cycle.again = cycle
+    local cases = {
+      { 0 / 0, "nan cannot be written" }, { math.huge, "inf cannot be written" },
+      { print, "a function cannot" }, { coroutine.create(print), "a thread cannot" },
+      { io.stdout, "userdata cannot" }, { { 1, 2, x = 3 }, "list items and the key 'x'" },
+      { { [1] = 1, [3] = 3 }, "" }, { { [1.5] = 1 }, "number key" },
+      { { [true] = 1 }, "boolean key" },
+      { "\xFF", "not UTF%-8 %(at byte 1%)" }, { cycle, "nested too deeply" },
+      { json.array { 1, nil, 3 }, "" },
+    }
+    for _, case in ipairs(cases) do
+      local ok, message = pcall(json.encode, case[1])
+      assert.is_false(ok)
+      assert.matches(case[2], message)
+    end
+    assert.error_matches(function() json.encode() end, "value expected")
+    assert.equal('{"after":"a failure"}', json.encode { after = "a failure" })
+  end)
+
+  it("repairs strings where that is asked for", function()
+    assert.equal('"a\u{FFFD}b"', json.encode("a\xFFb", { repair = true }))
+  end)
+end)
+
+describe("a round trip", function()
+  it("loses nothing", function()
+    for _, text in ipairs {
+      "null", "[]", "{}", "[[],{}]", '{"a":null}', "18446744073709551616", "[-9223372036854775809]",
+      [["\u0000\udfff\ud800\u001f"]], '"\u{10FFFF}"', '{"a":1,"a":2}', "1.5", "-0.25",
+      '{"":{"":[]}}', [["\"\\/"]], '{"a":{"b":{"c":[1,[2,[3,[{}]]]]}}}', "true", "[false]",
+    } do
+      assert.equal(text, round_trip(text))
+    end
+  end)
+
+  it("is the same for a thousand random values", function()
+    math.randomseed(7)
+    local function value(depth)
+      local kind = math.random(depth > 0 and 7 or 5)
+      if kind == 1 then return json.null end
+      if kind == 2 then return math.random(0) end
+      if kind == 3 then return math.random() * 10 ^ math.random(-300, 300) end
+      if kind == 4 then return math.random() < 0.5 end
+      if kind == 5 then
+        local codes = {}
+        for i = 1, math.random(0, 9) do codes[i] = utf8.char(math.random(0, 0xD7FF)) end
+        return table.concat(codes)
+      end
+      local result = kind == 6 and json.array() or json.object()
+      for i = 1, math.random(0, 4) do
+        result[kind == 6 and i or ("k" .. math.random(99))] = value(depth - 1)
+      end
+      return result
+    end
+    for _ = 1, 1000 do
+      local text = json.encode(value(4))
+      assert.equal(text, round_trip(text))
+    end
+  end)
+
+  it("does not depend on the collector", function()
+    local text = '{"a":[1,2,{"b":"\\u0000"}],"a":12345678901234567890}'
+    local pause = collectgarbage("incremental", 10, 1000)
+    for _ = 1, 50 do
+      assert.equal(text, round_trip(text))
+      collectgarbage()
+    end
+    collectgarbage(pause)
+  end)
+end)
