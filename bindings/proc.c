@@ -40,7 +40,9 @@ static void on_output(void *user, const char *data, size_t n) {
   child *c = user;
   if (c->discard) return;
   cx_lines_feed(&c->lines, data, n);
-  if (c->wanted) wake(c);
+  bool wanted = c->wanted;
+  c->wanted = false; /* said anew by a reader who wants more; one who gave up must not count */
+  if (wanted) wake(c);
   if (c->proc && !c->wanted && cx_lines_held(&c->lines) > c->high_water)
     cx_proc_pause(c->proc, true);
 }

@@ -242,7 +242,7 @@ static void on_written(uv_write_t *request, int status) {
   outgoing *out = (outgoing *)request;
   cx_proc *proc = out->proc;
   proc->status.unwritten -= out->n;
-  if (status < 0 && status != UV_ECANCELED) proc->status.write_error = status;
+  if (status < 0 && !proc->status.write_error) proc->status.write_error = status;
   free(out);
   if (status < 0 || (proc->in_ending && proc->status.unwritten == 0))
     close_pipe(&proc->in, &proc->has_in);

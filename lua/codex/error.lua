@@ -13,7 +13,7 @@
 ---| "closed"      # the object is closed
 ---| "io"          # a file or socket failed
 ---| "auth"        # not logged in, or not allowed
----| "rate_limit"  # too many requests or the quota is used up; `data.retry_after` in seconds if known
+---| "rate_limit"  # too many requests or the quota is used up; `data.retry_after` in seconds
 ---| "unsupported" # this version of Codex cannot do it
 ---| "policy"      # a policy said no
 
