@@ -15,7 +15,7 @@ BUSTED  ?=
 V       ?= 0
 
 PACKAGES      = pkg-config libc6-dev lua5.4 liblua5.4-dev lua-luv-dev libuv1-dev libcjson-dev \
-                libmicrohttpd-dev git ca-certificates lua-busted \
+                libmicrohttpd-dev libedit-dev lua-argparse git ca-certificates lua-busted \
                 $(if $(shell command -v npm),,nodejs npm)
 LINT_PACKAGES = clang-format clang-tidy lua-check
 
@@ -32,10 +32,10 @@ ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
 CORE     := err buf log lines json spawn proc paths attach boot host
 BOOT     := async error
-LOADABLE := httpd
+LOADABLE := httpd edit
 HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)
 BIND_OBJ := $(patsubst bindings/%.c,$(BUILD)/bindings/%.o,\
-              $(filter-out $(LOADABLE:%=bindings/%.c) bindings/edit.c,$(wildcard bindings/*.c)))
+              $(filter-out $(LOADABLE:%=bindings/%.c),$(wildcard bindings/*.c)))
 LIB_OBJ  := $(HOST_OBJ) $(BIND_OBJ)
 MODULES  := $(LOADABLE:%=$(BUILD)/lib/codex/core/%.so)
 C_FILES  := $(wildcard host/*.[ch] bindings/*.[ch] tests/core/*.[ch] tests/fuzz/*.c examples/*.c)
@@ -68,6 +68,10 @@ $(BUILD)/libcodexlua.so: $(LIB_OBJ)
 $(BUILD)/lib/codex/core/httpd.so: $(BUILD)/host/httpd.o $(BUILD)/bindings/httpd.o
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^ -lmicrohttpd
+
+$(BUILD)/lib/codex/core/edit.so: $(BUILD)/bindings/edit.o
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^ -ledit
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -28,6 +28,21 @@ local function nearest(name, known)
   if best and best_distance <= math.max(2, #name // 3) then return best end
 end
 
+--- Raises an error that points at the caller's own line: the first place on the stack that is not
+--- in this library.
+---@param message string
+function M.raise(message)
+  local level = 2
+  while true do
+    local info = debug.getinfo(level, "Sl")
+    if not info then error(message, 0) end
+    if info.currentline > 0 and not info.source:find "lua/codex/[%w_/]+%.lua$" then
+      error(message, level)
+    end
+    level = level + 1
+  end
+end
+
 --- Makes a set of names.
 ---@param names string[]
 ---@return table<string, true>
@@ -45,13 +60,13 @@ end
 function M.check(where, options, known)
   if options == nil then return {} end
   if type(options) ~= "table" then
-    error(("%s: options must be a table, got %s"):format(where, type(options)), 3)
+    M.raise(("%s: options must be a table, got %s"):format(where, type(options)))
   end
   for name in pairs(options) do
     if known[name] == nil then
       local near = type(name) == "string" and nearest(name, known)
       local hint = near and ("; did you mean '%s'?"):format(near) or ""
-      error(("%s: option '%s' is unknown%s"):format(where, tostring(name), hint), 3)
+      M.raise(("%s: option '%s' is unknown%s"):format(where, tostring(name), hint))
     end
   end
   return options
@@ -70,7 +85,7 @@ function M.typed(where, options, name, ...)
     if type(value) == wanted then return value end
   end
   local message = "%s: option '%s' must be a %s, got %s"
-  error(message:format(where, name, table.concat({ ... }, " or a "), type(value)), 3)
+  M.raise(message:format(where, name, table.concat({ ... }, " or a "), type(value)))
 end
 
 --- A time in seconds as whole milliseconds; 0 where it is absent.
@@ -82,7 +97,7 @@ function M.milliseconds(where, options, name)
   local seconds = M.typed(where, options, name, "number")
   if seconds == nil then return 0 end
   if seconds ~= seconds or seconds < 0 or seconds > 1e9 then
-    error(("%s: option '%s' must be a number of seconds, got %s"):format(where, name, seconds), 3)
+    M.raise(("%s: option '%s' must be a number of seconds, got %s"):format(where, name, seconds))
   end
   return math.ceil(seconds * 1000)
 end

@@ -1,0 +1,126 @@
+/* Line editing on the terminal for the prompt, by libedit; a loadable module, because only the
+ * prompt needs it.
+ *
+ * libedit reads the keyboard only when the loop says that there is something to read, so that tasks
+ * go on while the user thinks. There is one terminal, hence at most one editor in a process. */
+#include <editline/readline.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "bind.h"
+
+int luaopen_codex_core_edit(lua_State *L);
+
+static const char type[] = "codex.edit";
+
+typedef struct {
+  uv_poll_t *keys; /* NULL when closed */
+  cx_env *env;
+  cx_live live;
+  int on_line, self_ref;
+  char *line; /* what was entered, NULL at the end of input */
+  bool entered;
+} editor;
+
+static editor *the_editor; /* libedit has no place for a pointer of ours */
+
+static int push_line(lua_State *L, void *arg) {
+  const editor *e = arg;
+  if (e->line)
+    lua_pushstring(L, e->line);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
+/* libedit is in the middle of its work here; Lua hears of the line when that is done. */
+static void on_line(char *line) {
+  if (line && *line) add_history(line);
+  the_editor->line = line;
+  the_editor->entered = true;
+}
+
+static void on_closed(uv_handle_t *handle) {
+  editor *e = handle->data;
+  cx_live_remove(&e->live);
+  cx_bind_unpin(e->env, &e->on_line);
+  cx_bind_unpin(e->env, &e->self_ref);
+  free(handle);
+}
+
+static void close_editor(void *object) {
+  editor *e = object;
+  if (!e->keys) return;
+  rl_callback_handler_remove();
+  uv_close((uv_handle_t *)e->keys, on_closed);
+  e->keys = NULL;
+  the_editor = NULL;
+}
+
+static void on_keys(uv_poll_t *keys, int status, int events) {
+  (void)status;
+  (void)events;
+  editor *e = keys->data;
+  rl_callback_read_char();
+  if (!e->entered) return;
+  close_editor(e);
+  cx_bind_call(e->env, e->on_line, push_line, e);
+  free(e->line);
+  e->line = NULL;
+}
+
+/* read(prompt, on_line(line | nil at end of input)) -> editor | nil, name, text. It closes itself
+ * when a line was entered, so that the terminal is an ordinary one while the line is worked on. */
+static int edit_read(lua_State *L) {
+  const char *prompt = luaL_checkstring(L, 1);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  if (the_editor) return luaL_error(L, "the terminal is being edited already");
+  editor *e = cx_bind_new(L, type, sizeof *e);
+  e->env = cx_bind_env(L);
+  e->keys = calloc(1, sizeof *e->keys);
+  if (!e->keys) return luaL_error(L, "out of memory");
+  int rc = uv_poll_init(e->env->loop, e->keys, STDIN_FILENO);
+  if (rc != 0) {
+    free(e->keys);
+    e->keys = NULL;
+    return cx_bind_fail(L, rc);
+  }
+  e->keys->data = e;
+  e->on_line = cx_bind_pin(L, 2);
+  e->self_ref = cx_bind_pin(L, -1);
+  e->live = (cx_live){.type = type, .close = close_editor, .object = e};
+  cx_live_add(e->env, &e->live);
+  the_editor = e;
+  rl_callback_handler_install(prompt, on_line);
+  uv_poll_start(e->keys, UV_READABLE, on_keys);
+  return 1;
+}
+
+static int edit_close(lua_State *L) {
+  close_editor(luaL_checkudata(L, 1, type));
+  return 0;
+}
+
+/* load(path), save(path): the history */
+static int edit_load(lua_State *L) {
+  using_history();
+  lua_pushboolean(L, read_history(luaL_checkstring(L, 1)) == 0);
+  return 1;
+}
+
+static int edit_save(lua_State *L) {
+  stifle_history(1000);
+  lua_pushboolean(L, write_history(luaL_checkstring(L, 1)) == 0);
+  return 1;
+}
+
+static const luaL_Reg methods[] = {{"close", edit_close}, {NULL, NULL}};
+static const luaL_Reg meta[] = {{"__close", edit_close}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"read", edit_read}, {"load", edit_load}, {"save", edit_save}, {NULL, NULL}};
+
+int luaopen_codex_core_edit(lua_State *L) {
+  cx_bind_type(L, type, methods, meta);
+  luaL_newlib(L, functions);
+  return 1;
+}

@@ -1,0 +1,124 @@
+--- Files and folders: the user's own places, writing that is whole or not at all.
+
+local uv = require "luv"
+local E = require "codex.error"
+
+local M = {}
+
+local function absolute(value) return value and value:sub(1, 1) == "/" and value or nil end
+
+function M.home() return absolute(os.getenv "HOME") or uv.os_homedir() end
+
+local function xdg(variable, default)
+  return (absolute(os.getenv(variable)) or M.home() .. default) .. "/codex-lua"
+end
+
+--- The user's scripts, notify hooks and policies.
+function M.config_dir() return xdg("XDG_CONFIG_HOME", "/.config") end
+function M.state_dir() return xdg("XDG_STATE_HOME", "/.local/state") end
+function M.cache_dir() return xdg("XDG_CACHE_HOME", "/.cache") end
+
+local function io_error(what, path, message, name)
+  return nil, E.new("io", ("%s '%s': %s"):format(what, path, message), { code = name })
+end
+
+--- Makes a folder and those above it, for the user alone.
+---@param path string
+---@return true?
+---@return codex.Error?
+function M.make_dir(path)
+  local ok, message, name = uv.fs_mkdir(path, tonumber("700", 8))
+  if ok then return true end
+  if name == "EEXIST" then
+    local stat = uv.fs_stat(path)
+    if stat and stat.type == "directory" then return true end
+  end
+  local parent = path:match "^(.+)/[^/]+$"
+  if name ~= "ENOENT" or not parent then return io_error("cannot make", path, message, name) end
+  local made, err = M.make_dir(parent)
+  if not made then return nil, err end
+  return M.make_dir(path)
+end
+
+---@param path string
+---@return string?
+---@return codex.Error?
+function M.read(path)
+  local fd, message, name = uv.fs_open(path, "r", 0)
+  if not fd then return io_error("cannot read", path, message, name) end
+  local pieces, offset = {}, 0
+  local piece
+  repeat
+    piece, message, name = uv.fs_read(fd, 65536, offset)
+    if piece then
+      pieces[#pieces + 1] = piece
+      offset = offset + #piece
+    end
+  until not piece or piece == ""
+  uv.fs_close(fd)
+  if not piece then return io_error("cannot read", path, message, name) end
+  return table.concat(pieces)
+end
+
+local function write_all(fd, data)
+  local offset = 0
+  while offset < #data do
+    local n, message, name = uv.fs_write(fd, data:sub(offset + 1), offset)
+    if not n then return nil, message, name end
+    offset = offset + n
+  end
+  return uv.fs_fsync(fd)
+end
+
+--- Writes a file under a temporary name in the same folder and renames it: a reader sees the old
+--- content or the new, never a part, and of two writers one wins whole. Mode 0600.
+---@param path string
+---@param data string
+---@return true?
+---@return codex.Error?
+function M.write(path, data)
+  local fd, temporary, name = uv.fs_mkstemp(path .. ".XXXXXX")
+  if not fd then return io_error("cannot write", path, temporary, name) end
+  local ok, message
+  ok, message, name = write_all(fd, data)
+  uv.fs_close(fd)
+  if ok then
+    ok, message, name = uv.fs_rename(temporary, path)
+  end
+  if ok then return true end
+  uv.fs_unlink(temporary)
+  return io_error("cannot write", path, message, name)
+end
+
+--- A private temporary file (mode 0600) that is removed when closed.
+---@class codex.TemporaryFile
+---@field path string
+local Temporary = {}
+Temporary.__index = Temporary
+
+function Temporary:close()
+  if self.path then uv.fs_unlink(self.path) end
+  self.path = nil
+end
+
+Temporary.__close = Temporary.close
+Temporary.__gc = Temporary.close
+
+--- Makes one beside nothing else of ours: in TMPDIR, or next to `near`.
+---@param data string
+---@param near? string a path in the wanted folder
+---@return codex.TemporaryFile?
+---@return codex.Error?
+function M.temporary(data, near)
+  local template = near and near .. ".XXXXXX" or uv.os_tmpdir() .. "/codex-lua-XXXXXX"
+  local fd, path, name = uv.fs_mkstemp(template)
+  if not fd then return io_error("cannot make a temporary file", template, path, name) end
+  local ok, message
+  ok, message, name = write_all(fd, data)
+  uv.fs_close(fd)
+  if ok then return setmetatable({ path = path }, Temporary) end
+  uv.fs_unlink(path)
+  return io_error("cannot write", path, message, name)
+end
+
+return M

@@ -1,0 +1,99 @@
+--- What Codex keeps of a thread on disk, read only: its name, its rollout, its tokens so far.
+
+local files = require "codex.files"
+local json = require "codex.json"
+
+local M = {}
+
+--- Whether a text is a thread id (any UUID), as Codex decides it.
+---@param text string
+---@return boolean
+function M.is_id(text)
+  local hex = "%x%x%x%x"
+  return text:find("^" .. hex .. hex .. "%-" .. hex .. "%-" .. hex .. "%-" .. hex .. "%-"
+    .. hex .. hex .. hex .. "$") ~= nil
+end
+
+--- The id of the thread that was given this name last.
+---@param home string CODEX_HOME
+---@param name string
+---@return string?
+function M.id_of(home, name)
+  local id
+  for line in (files.read(home .. "/session_index.jsonl") or ""):gmatch "[^\n]+" do
+    local entry = json.decode(line)
+    if type(entry) == "table" and entry.thread_name == name then id = entry.id end
+  end
+  return id
+end
+
+--- The day a thread began, in local time, as its folder has it: the id is a UUIDv7, which begins
+--- with the time in milliseconds.
+local function days_of(id)
+  local ms = tonumber((id:gsub("%-", ""):sub(1, 12)), 16)
+  local days = {}
+  for _, shift in ipairs { 0, -86400, 86400 } do
+    days[#days + 1] = os.date("%Y/%m/%d", ms // 1000 + shift)
+  end
+  return days
+end
+
+local function find_in(dir, id)
+  local uv = require "luv"
+  local request = uv.fs_scandir(dir)
+  for name in function() return request and uv.fs_scandir_next(request) end do
+    if name:sub(-#id - 6) == id .. ".jsonl" then return dir .. "/" .. name end
+  end
+end
+
+--- The rollout file of a thread.
+---@param home string CODEX_HOME
+---@param id string
+---@return string?
+function M.rollout(home, id)
+  for _, day in ipairs(days_of(id)) do
+    local path = find_in(home .. "/sessions/" .. day, id)
+    if path then return path end
+  end
+  return find_in(home .. "/archived_sessions", id)
+end
+
+--- The tokens a thread has used so far, or nil where nothing is recorded.
+---@param home string CODEX_HOME
+---@param id string
+---@return codex.Usage?
+function M.usage(home, id)
+  local path = M.rollout(home, id)
+  local total
+  for line in (path and files.read(path) or ""):gmatch "[^\n]+" do
+    if line:find('"token_count"', 1, true) then
+      local entry = json.decode(line)
+      local info = type(entry) == "table" and type(entry.payload) == "table" and entry.payload.info
+      if type(info) == "table" then total = info.total_token_usage or total end
+    end
+  end
+  return total
+end
+
+--- The newest thread that was written to since a moment, and its folder.
+---@param home string CODEX_HOME
+---@param since integer seconds since the epoch
+---@return string? id
+function M.newest(home, since)
+  local uv = require "luv"
+  local newest, newest_time
+  for _, shift in ipairs { 0, -86400 } do
+    local dir = home .. "/sessions/" .. os.date("%Y/%m/%d", os.time() + shift)
+    local request = uv.fs_scandir(dir)
+    for name in function() return request and uv.fs_scandir_next(request) end do
+      local stat = uv.fs_stat(dir .. "/" .. name)
+      local id = name:match "(%x+%-%x+%-%x+%-%x+%-%x+)%.jsonl$"
+      if id and stat and stat.mtime.sec >= since and stat.mtime.sec >= (newest_time or 0) then
+        newest, newest_time = id, stat.mtime.sec
+      end
+    end
+  end
+  return newest
+end
+
+return M
