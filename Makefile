@@ -140,12 +140,12 @@ lint: ## clang-format, clang-tidy, luacheck
 
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
-	@UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) --no-print-directory BUILD=build/asan \
+	@UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=quarantine_size_mb=8 $(MAKE) --no-print-directory BUILD=build/asan \
 	  SANITIZE="$(SAN)" CFLAGS="-O1 -g -fno-omit-frame-pointer" all core-tests suite
 
 SPINE    := $(foreach s,async proc json lines log error options host layers,tests/$(s)_spec.lua)
 VALGRIND := valgrind -q --child-silent-after-fork=yes --error-exitcode=9 --leak-check=full \
-            --errors-for-leak-kinds=definite --suppressions=tests/support/valgrind.supp
+            --errors-for-leak-kinds=definite
 valgrind: deps ## C tests and the specs of the spine under valgrind
 	$(call need,valgrind)
 	@$(MAKE) --no-print-directory all $(CORE_TESTS)

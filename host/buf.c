@@ -29,7 +29,7 @@ char *cx_buf_room(cx_buf *buf, size_t n) {
   /* Sliding copies what is in use: it has paid for itself once as much was dropped before it. */
   if (buf->start >= buf->len) slide(buf);
   end = buf->start + buf->len;
-  if (n > SIZE_MAX - end || (n > buf->cap - end && grow(buf, end + n) != 0)) return NULL;
+  if (n > PTRDIFF_MAX - end || (n > buf->cap - end && grow(buf, end + n) != 0)) return NULL;
   return buf->data + end;
 }
 
