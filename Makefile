@@ -30,7 +30,7 @@ DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
 ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
-CORE     := err buf log lines json spawn proc paths attach boot host
+CORE     := err buf log lines json spawn watch proc paths attach boot host
 BOOT     := async error
 LOADABLE := httpd edit
 HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)
@@ -63,6 +63,7 @@ $(BUILD)/libcodexlua.a: $(LIB_OBJ)
 
 $(BUILD)/libcodexlua.so: $(LIB_OBJ)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libcodexlua.so.0 -o $@ $^ $(LIBS)
+	@ln -sf $(@F) $@.0
 
 # Modules are opened on first require: what they are linked with costs no script its start.
 $(BUILD)/lib/codex/core/httpd.so: $(BUILD)/host/httpd.o $(BUILD)/bindings/httpd.o

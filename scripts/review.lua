@@ -13,7 +13,7 @@ for i, name in ipairs(severities) do rank[name] = i end
 -- ---- What a reviewer is told, and what it answers ----------------------------------------------
 
 local reviewers = {
-  correctness = "Look for bugs: wrong logic, unhandled cases and errors, races, leaks, broken callers.",
+  correctness = "Look for bugs: wrong logic, unhandled cases, races, leaks, broken callers.",
   security = "Look for security problems: injection, unsafe input, leaked secrets, missing checks.",
   tests = "Look for behaviour that changed without a test, and for tests that cannot fail.",
 }
@@ -259,7 +259,10 @@ local function main()
     report.tokens = tokens_of(turns, #names)
     for i, name in ipairs(names) do
       local err = errors and errors[i]
-      if err then table.insert(report.failures, { reviewer = name, kind = err.kind, message = tostring(err) }) end
+      if err then
+        local failure = { reviewer = name, kind = err.kind, message = tostring(err) }
+        table.insert(report.failures, failure)
+      end
     end
   end
   report.duration = os.difftime(os.time(), clock)

@@ -28,7 +28,8 @@ function M.known(command, more)
 end
 
 local function unsupported(problem)
-  return E.new("unsupported", problem.message, { code = problem.option or problem.command, data = problem })
+  local code = problem.option or problem.command
+  return E.new("unsupported", problem.message, { code = code, data = problem })
 end
 
 --- The binary and the arguments for a command: everything but the positional ones.
@@ -99,21 +100,22 @@ function M.exit_error(name, code, signal, stderr)
   })
 end
 
+local function finish_call(instance, name, given, argv)
+  local proc_options = M.proc_options(instance, given)
+  if given.dry_run then return M.plan(instance, argv, proc_options.env, given.input) end
+  local result, err = proc.run(argv, proc_options)
+  if not result or result.code == 0 then return result, err end
+  err = M.exit_error(name, result.code, result.signal, result.stderr)
+  err.data.stdout = result.stdout
+  return nil, err
+end
+
 --- Runs a command with its positional arguments and waits for it.
 local function call(instance, command, given, positional)
   local argv, err = M.argv(instance, command, given)
   if not argv then return nil, err end
   for _, word in ipairs(positional) do argv[#argv + 1] = word end
-  local proc_options = M.proc_options(instance, given)
-  if given.dry_run then return M.plan(instance, argv, proc_options.env, given.input) end
-  local result
-  result, err = proc.run(argv, proc_options)
-  if not result then return nil, err end
-  if result.code == 0 then return result end
-  local name = "codex" .. (command ~= "" and " " .. command or "")
-  err = M.exit_error(name, result.code, result.signal, result.stderr)
-  err.data.stdout = result.stdout
-  return nil, err
+  return finish_call(instance, "codex" .. (command ~= "" and " " .. command or ""), given, argv)
 end
 
 -- ---- Subcommands -------------------------------------------------------------------------------
@@ -214,33 +216,26 @@ end
 function M.run(instance, argv, opts)
   if type(argv) == "string" then
     if not flags.commands[argv] then
-      options.raise(("codex.run: the options of '%s' are not known; give a list of words"):format(argv))
+      local message = "codex.run: the options of '%s' are not known; give a list of words"
+      options.raise(message:format(argv))
     end
-    local given = options.check("codex.run", opts, M.known(argv))
-    return call(instance, argv, given, {})
+    return call(instance, argv, options.check("codex.run", opts, M.known(argv)), {})
   end
-  if type(argv) ~= "table" then options.raise("codex.run: the arguments must be a list of strings") end
+  if type(argv) ~= "table" then
+    options.raise("codex.run: the arguments must be a list of strings")
+  end
   local given = options.check("codex.run", opts, run_options)
   local capabilities, err = capability.capabilities(instance)
   if not capabilities then return nil, err end
   err = check_subcommand(capabilities, argv[1])
   if err then return nil, err end
-  local words = {}
-  for i, word in ipairs(argv) do words[i] = word end
-  for _, word in ipairs(given.args or {}) do words[#words + 1] = word end
-  local proc_options = M.proc_options(instance, given)
-  local all = { capabilities.path, table.unpack(words) }
-  if given.dry_run then return M.plan(instance, all, proc_options.env, given.input) end
-  local result
-  result, err = proc.run(all, proc_options)
-  if not result or result.code == 0 then return result, err end
-  err = M.exit_error("codex " .. (argv[1] or ""), result.code, result.signal, result.stderr)
-  err.data.stdout = result.stdout
-  return nil, err
+  local all = { capabilities.path, table.unpack(argv) }
+  for _, word in ipairs(given.args or {}) do all[#all + 1] = word end
+  return finish_call(instance, "codex " .. (argv[1] or ""), given, all)
 end
 
 --- Where this instance's Codex keeps things.
----@return { home: string, config: string, auth: string, sessions: string, logs: string, log_db: string }
+---@return table<"home"|"config"|"auth"|"sessions"|"logs"|"log_db", string>
 function M.paths(instance)
   local home = instances.home(instance)
   return {

@@ -14,7 +14,15 @@ local M = {}
 ---@field output_tokens? integer
 ---@field reasoning_output_tokens? integer since 0.140
 
----@alias codex.Event codex.ThreadStarted|codex.TurnStarted|codex.TurnCompleted|codex.TurnFailed|codex.ItemEvent|codex.ErrorEvent|codex.Junk|codex.Failure
+---@alias codex.Event
+---| codex.ThreadStarted
+---| codex.TurnStarted
+---| codex.TurnCompleted
+---| codex.TurnFailed
+---| codex.ItemEvent
+---| codex.ErrorEvent
+---| codex.Junk
+---| codex.Failure
 
 ---@class codex.ThreadStarted
 ---@field type "thread.started" always the first
@@ -42,7 +50,16 @@ local M = {}
 ---@field error codex.Error
 ---@field synthetic true
 
----@alias codex.Item codex.AgentMessage|codex.Reasoning|codex.CommandExecution|codex.FileChange|codex.McpToolCall|codex.CollabToolCall|codex.WebSearch|codex.TodoList|codex.ErrorItem
+---@alias codex.Item
+---| codex.AgentMessage
+---| codex.Reasoning
+---| codex.CommandExecution
+---| codex.FileChange
+---| codex.McpToolCall
+---| codex.CollabToolCall
+---| codex.WebSearch
+---| codex.TodoList
+---| codex.ErrorItem
 
 ---@class codex.AgentMessage
 ---@field id string item ids count from 0 in every run, also of a resumed thread
@@ -159,6 +176,7 @@ local terms = {
     "network error", "dns error", "connection refused" },
   { kind = "exit", code = "server", "high demand", "internal server error", "502 bad gateway",
     "503 service unavailable", "overloaded" },
+  { kind = "exit", code = "incomplete", "incomplete response" },
   { kind = "exit", code = "bad_request", "400 bad request", "invalid_request_error" },
 }
 
@@ -198,7 +216,8 @@ end
 ---@return number?
 function M.retry_after(text, now)
   text, now = flatten(text), now or os.time()
-  local span = text:match "try again in ([%d.]+%s*%l[%d.%s%l]*)" or text:match "retry after ([%d.]+%s*%l+)"
+  local span = text:match "try again in ([%d.]+%s*%l[%d.%s%l]*)"
+    or text:match "retry after ([%d.]+%s*%l+)"
   if span then
     local seconds = 0
     for amount, unit in span:gmatch "([%d.]+)%s*(%l+)" do
@@ -208,6 +227,12 @@ function M.retry_after(text, now)
   end
   local at = clock_time(text, now)
   return at and math.max(0, at - now)
+end
+
+--- A body of HTTP 400 is passed on whole: `{"error":{...}}`.
+local function is_error_body(text)
+  local body = text:sub(1, 1) == "{" and json.decode(text)
+  return type(body) == "table" and type(body.error) == "table"
 end
 
 ---@param text string
@@ -222,6 +247,7 @@ function M.classify(text)
       end
     end
   end
+  return is_error_body(text) and { kind = "exit", code = "bad_request" } or nil
 end
 
 --- Standard error without what says nothing: the backtrace of a stripped binary, the notice of where

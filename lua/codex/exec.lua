@@ -76,7 +76,8 @@ local function resolve_thread(instance, target)
   if target == nil or sessions.is_id(target) then return target end
   local id = sessions.id_of(instances.home(instance), target)
   if id then return id end
-  return nil, E.new("exit", ("there is no thread named '%s'"):format(target), { code = "unknown_session" })
+  local message = ("there is no thread named '%s'"):format(target)
+  return nil, E.new("exit", message, { code = "unknown_session" })
 end
 
 --- The usage that a thread had before this turn, so that the turn's own is the difference.
@@ -93,10 +94,11 @@ local function start(stream, argv)
   if given.dry_run then
     return { plan = command.plan(instance, argv, proc_options.env, stream._prompt) }
   end
-  local tee, err = given.tee or instance._settings.tee, nil
-  if tee then
-    stream._tee, err = open_tee(tee)
-    if not stream._tee then return nil, err end
+  local path = given.tee or instance._settings.tee
+  if path then
+    local tee, err = open_tee(path)
+    if not tee then return nil, err end
+    stream._tee = tee
   end
   return proc.spawn(argv, proc_options)
 end
@@ -151,10 +153,9 @@ function Stream:_watch_network(event)
   local uv = require "luv"
   self._network_timer = uv.new_timer()
   self._network_timer:start(math.ceil(wait * 1000), 0, function()
-    self._network_error = E.new("timeout",
-      ("Codex waited %g seconds for the network: %s"):format(wait, event.message), { code = "network" })
-    self._proc:kill "int"
-    self._proc._raw:stop()
+    local message = ("Codex waited %g seconds for the network: %s"):format(wait, event.message)
+    self._network_error = E.new("timeout", message, { code = "network" })
+    self._proc:request_stop()
   end)
 end
 
@@ -259,21 +260,24 @@ function Stream:_failure(status, stderr)
   local message = self._failed_message
   if message then
     local class = events.classify(message) or { kind = "exit", code = "turn_failed" }
-    return E.new(class.kind, message, { code = class.code, data = { retry_after = class.retry_after } })
+    local data = { retry_after = class.retry_after }
+    return E.new(class.kind, message, { code = class.code, data = data })
   end
   if self._completed and status.code == 0 then return nil end
   if status.code ~= 0 then
     return command.exit_error(self._name, status.code, status.signal, stderr)
   end
   if self._command == "exec fork" and not self._prompt and self.thread_id then return nil end
-  return E.new("protocol", self._name .. " ended without saying how the turn ended", { code = "no_final_event" })
+  local text = self._name .. " ended without saying how the turn ended"
+  return E.new("protocol", text, { code = "no_final_event" })
 end
+
+local warned_of_tmpdir = false
 
 function Stream:_warn_about(stderr)
   local _, under_tmpdir = events.clean_stderr(stderr)
-  local shared = instances
-  if under_tmpdir and not shared.warned_of_tmpdir then
-    shared.warned_of_tmpdir = true
+  if under_tmpdir and not warned_of_tmpdir then
+    warned_of_tmpdir = true
     instances.say(self._instance, "info",
       "CODEX_HOME is under the temporary folder; Codex then offers no apply_patch to commands")
   end
@@ -321,9 +325,9 @@ end
 function Stream:_decode_output()
   local value, message = json.decode(self._final_message or "")
   if value == nil then
-    self:_fail(E.new("protocol", "the answer does not follow the schema: " .. message, {
-      code = "output", data = { final_message = self._final_message },
-    }))
+    local data = { final_message = self._final_message }
+    local text = "the answer is not JSON, though a schema was given: " .. message
+    self:_fail(E.new("protocol", text, { code = "output", data = data }))
   end
   self._output = value
 end
@@ -386,7 +390,9 @@ local function retry_settings(instance, given)
   if not retry then return { attempts = 1 } end
   if math.type(retry) == "integer" then retry = { attempts = retry } end
   options.check("retry", retry, { attempts = true, delay = true, max_delay = true })
-  return { attempts = retry.attempts or 3, delay = retry.delay or 1, max_delay = retry.max_delay or 60 }
+  return {
+    attempts = retry.attempts or 3, delay = retry.delay or 1, max_delay = retry.max_delay or 60,
+  }
 end
 
 local function collect(stream)
@@ -434,10 +440,24 @@ local function check(name, which, prompt, opts, prompt_needed)
   return given
 end
 
+--- Every flag of `codex exec` in snake_case (codex.flags has the list), and:
+---@class codex.ExecOptions
+---@field output_schema? table|string a JSON schema, or the path of one
+---@field output_last_message? string a file for the answer; it keeps its content when the run fails
+---@field config? table<string, any> nested tables become `-c` overrides
+---@field timeout? number seconds for the run
+---@field idle_timeout? number seconds without any event
+---@field network_wait? number seconds that Codex may wait for a network that is not there (60)
+---@field retry? codex.Retry|integer not for streams
+---@field env? table<string, string|false>
+---@field tee? string a file to which the raw lines are appended
+---@field args? string[] more arguments, as they are
+---@field dry_run? boolean return the arguments instead of running
+
 --- Runs one turn and waits for its result.
 ---@async
 ---@param prompt string
----@param opts? table flags of `codex exec` in snake_case; output_schema may be a table; timeout, idle_timeout, network_wait, env, retry, tee, args, dry_run
+---@param opts? codex.ExecOptions
 ---@return codex.Turn?
 ---@return codex.Error?
 function M.exec(instance, prompt, opts)
@@ -478,7 +498,7 @@ end
 ---@async
 ---@param thread string|codex.Turn|nil its id or name, or a turn of it; nil with `last = true`
 ---@param prompt string
----@param opts? table flags of `codex exec resume`, and what codex.exec takes
+---@param opts? codex.ExecOptions with the flags of `codex exec resume`
 ---@return codex.Turn?
 ---@return codex.Error? code `unknown_session` when there is no such thread
 function M.resume(instance, thread, prompt, opts)

@@ -82,7 +82,8 @@ end
 ---@return string
 function M.home(instance)
   local s = instance._settings
-  local home = s.home or (s.env and s.env.CODEX_HOME) or (not s.clear_env and os.getenv "CODEX_HOME")
+  local inherited = not s.clear_env and os.getenv "CODEX_HOME"
+  local home = s.home or (s.env and s.env.CODEX_HOME) or inherited
   if home and home ~= "" then return home end
   return require("codex.files").home() .. "/.codex"
 end

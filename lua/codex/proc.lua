@@ -212,12 +212,15 @@ function Proc:wait()
   return status
 end
 
+--- Asks the program to end, and ends it by force after the grace period. Does not wait.
+function Proc:request_stop() self._raw:stop() end
+
 --- Asks the program to end, ends it by force after the grace period, and waits for that. Its
 --- remaining output is thrown away.
 ---@async
 ---@return codex.ProcStatus
 function Proc:stop()
-  self._raw:stop()
+  self:request_stop()
   self._raw:discard()
   return self:wait()
 end
