@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "err.h"
 #include "spawn.h"
+#include "watch.h"
 
 enum { READ_SIZE = 64 * 1024, TAIL_SIZE = 64 * 1024, GRACE_MS = 2000, DRAIN_MS = 500 };
 enum { DRAIN_BYTES = 4 * 1024 * 1024 }; /* read after the exit, at most */
@@ -29,7 +29,7 @@ struct cx_proc {
   uv_poll_t exit_watch;
   uv_timer_t timer;
   uv_pipe_t in, out, err;
-  int pidfd;
+  int watch_fd;
   unsigned handles;        /* open libuv handles; freed with the last */
   uint64_t due[DEADLINES]; /* loop time in ms, 0 when it does not run */
   uint64_t heard;          /* loop time of the last output */
@@ -196,7 +196,7 @@ static void on_exit_readable(uv_poll_t *watch, int status, int events) {
   if (proc->stopping) signal_group(proc, SIGKILL);
   reap(&proc->status);
   uv_poll_stop(watch);
-  close(proc->pidfd);
+  close(proc->watch_fd);
   close_handle((uv_handle_t *)watch);
   memset(proc->due, 0, sizeof proc->due);
   if (proc->has_out && proc->paused) uv_read_start((uv_stream_t *)&proc->out, on_alloc, on_read);
@@ -314,19 +314,18 @@ static int open_streams(const cx_proc_options *options, stdio_fds fds) {
   return 0;
 }
 
-/* Starts the child and opens a pidfd on it. On failure nothing is left. */
+/* Starts the child and watches for its exit. On failure nothing is left. */
 static int launch(cx_proc *proc, const cx_proc_options *options, stdio_fds fds) {
   const int child[3] = {fds[0][0], fds[1][0], fds[2][0]};
   int pid = cx__spawn(options, child);
   close_ends(fds, 0);
   if (pid < 0) return pid;
   proc->status.pid = pid;
-  proc->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-  if (proc->pidfd >= 0) return 0;
-  int code = -errno;
+  proc->watch_fd = cx__watch(pid);
+  if (proc->watch_fd >= 0) return 0;
   signal_group(proc, SIGKILL);
   waitpid(pid, NULL, 0);
-  return code;
+  return proc->watch_fd;
 }
 
 static bool adopt(cx_proc *proc, uv_loop_t *loop, uv_pipe_t *pipe, int fd) {
@@ -342,7 +341,7 @@ static bool adopt(cx_proc *proc, uv_loop_t *loop, uv_pipe_t *pipe, int fd) {
 static void join_loop(cx_proc *proc, uv_loop_t *loop, stdio_fds fds) {
   uv_update_time(loop);
   uv_timer_init(loop, &proc->timer);
-  uv_poll_init(loop, &proc->exit_watch, proc->pidfd);
+  uv_poll_init(loop, &proc->exit_watch, proc->watch_fd);
   proc->timer.data = proc->exit_watch.data = proc;
   proc->handles = 2;
   proc->has_in = adopt(proc, loop, &proc->in, fds[0][1]);

@@ -10,7 +10,7 @@ local may = {
   ["host/err"] = "", ["host/buf"] = "err", ["host/log"] = "err buf",
   ["host/lines"] = "err buf", ["host/json"] = "err buf", ["host/rpc"] = "err buf",
   ["host/paths"] = "err", ["host/harden"] = "err",
-  ["host/spawn"] = "err proc", ["host/proc"] = "err buf spawn", ["host/attach"] = "err",
+  ["host/spawn"] = "err proc", ["host/watch"] = "", ["host/proc"] = "err buf spawn watch", ["host/attach"] = "err",
   ["host/http"] = "err buf", ["host/httpd"] = "err buf log", ["host/secret"] = "err buf",
   ["host/link"] = sans_io .. " proc", ["host/boot"] = "",
   ["host/host"] = "codex_lua " .. sans_io .. " attach boot paths proc bind modules",
@@ -21,7 +21,7 @@ local binding = sans_io .. " paths proc http httpd secret link bind modules"
 
 -- Whose headers of others may be seen. lua.h stays out of the core, libuv out of the parsers.
 local foreign = {
-  lua = "host/host host/boot bindings", uv = "host/proc host/attach host/host host/httpd host/http "
+  lua = "host/host host/boot bindings", uv = "host/proc host/watch host/attach host/host host/httpd host/http "
     .. "host/secret host/link bindings",
 }
 local foreign_headers = {
