@@ -1,0 +1,265 @@
+/* The HTTP server for Lua: one function for requests, and answers that may be streamed.
+ *
+ * A loadable module (codex/core/httpd.so): the program itself does not need libmicrohttpd. The
+ * server's userdata is pinned until it has closed, a request's until its connection is done with
+ * it; from then on its methods that ask raise, and those that answer fail with ECLOSED. */
+#include "httpd.h"
+
+#include <ctype.h>
+
+#include "bind.h"
+#include "err.h"
+
+static const char type[] = "codex.httpd", request_type[] = "codex.httpd.request";
+enum { MAX_HEADERS = 64, MAX_PORT = 65535 };
+
+typedef struct {
+  cx_httpd *httpd; /* NULL before it opens and after it has closed */
+  cx_env *env;
+  cx_live live;
+  int self_ref, handler_ref;
+  bool closing;
+} server;
+
+typedef struct {
+  cx_request *request; /* NULL when the connection is done with it */
+  cx_env *env;
+  int self_ref;
+} request;
+
+int luaopen_codex_core_httpd(lua_State *L);
+
+/* ---- Events from the core ------------------------------------------------------------------ */
+
+static int push_request(lua_State *L, void *arg) {
+  cx_request *core = arg;
+  request *r = cx_bind_new(L, request_type, sizeof *r);
+  r->env = cx_bind_env(L);
+  r->self_ref = cx_bind_pin(L, -1);
+  r->request = core;
+  cx_request_set_user(core, r);
+  return 1;
+}
+
+static void on_request(void *user, cx_request *core) {
+  server *s = user;
+  cx_bind_call(s->env, s->handler_ref, push_request, core);
+  if (!cx_request_user(core)) cx_request_abort(core); /* no memory: nobody could ever answer */
+}
+
+static void on_gone(void *user, cx_request *core) {
+  request *r = cx_request_user(core);
+  (void)user;
+  if (!r) return;
+  r->request = NULL;
+  cx_bind_unpin(r->env, &r->self_ref);
+}
+
+static void on_closed(void *user) {
+  server *s = user;
+  s->httpd = NULL;
+  cx_live_remove(&s->live);
+  cx_bind_unpin(s->env, &s->handler_ref);
+  cx_bind_unpin(s->env, &s->self_ref);
+}
+
+static void close_live(void *object) {
+  server *s = object;
+  s->closing = true;
+  if (s->httpd) cx_httpd_close(s->httpd);
+}
+
+/* ---- The server ----------------------------------------------------------------------------- */
+
+static server *self(lua_State *L) { return luaL_checkudata(L, 1, type); }
+
+static void read_options(lua_State *L, cx_httpd_options *options) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_Integer port = cx_opt_integer(L, 1, "port", 0), limit = cx_opt_integer(L, 1, "body_limit", 0);
+  if (port < 0 || port > MAX_PORT) luaL_error(L, "option 'port' must be between 0 and 65535");
+  if (limit < 0) luaL_error(L, "option 'body_limit' must be positive");
+  options->host = cx_opt_string(L, 1, "host", NULL);
+  options->port = (int)port;
+  options->body_limit = (size_t)limit;
+}
+
+/* listen(options, on_request) -> server | nil, name, text */
+static int httpd_listen(lua_State *L) {
+  static const cx_httpd_events events = {on_request, on_gone, on_closed};
+  cx_httpd_options options = {0};
+  read_options(L, &options);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  server *s = cx_bind_new(L, type, sizeof *s);
+  s->env = cx_bind_env(L);
+  s->self_ref = s->handler_ref = LUA_NOREF;
+  s->handler_ref = cx_bind_pin(L, 2);
+  s->self_ref = cx_bind_pin(L, -1);
+  int rc = cx_httpd_open(&s->httpd, s->env->loop, &options, &events, s);
+  if (rc != 0) {
+    cx_bind_unpin(s->env, &s->handler_ref);
+    cx_bind_unpin(s->env, &s->self_ref);
+    return cx_bind_fail(L, rc);
+  }
+  s->live = (cx_live){.type = type, .close = close_live, .object = s};
+  cx_live_add(s->env, &s->live);
+  return 1;
+}
+
+/* port() -> the port it listens on; nil once it is closed */
+static int httpd_port(lua_State *L) {
+  const server *s = self(L);
+  if (!s->httpd || s->closing) return 0;
+  lua_pushinteger(L, cx_httpd_port(s->httpd));
+  return 1;
+}
+
+static int httpd_close(lua_State *L) {
+  close_live(self(L));
+  return 0;
+}
+
+/* ---- A request ------------------------------------------------------------------------------ */
+
+static cx_request *live_request(lua_State *L) {
+  const request *r = luaL_checkudata(L, 1, request_type);
+  if (!r->request) luaL_error(L, "the request is over");
+  return r->request;
+}
+
+/* The core object, or NULL when the request is over. */
+static cx_request *any_request(lua_State *L) {
+  return ((const request *)luaL_checkudata(L, 1, request_type))->request;
+}
+
+static int result(lua_State *L, int rc) {
+  if (rc != 0) return cx_bind_fail(L, rc);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int request_method(lua_State *L) {
+  lua_pushstring(L, cx_request_method(live_request(L)));
+  return 1;
+}
+
+static int request_path(lua_State *L) {
+  lua_pushstring(L, cx_request_path(live_request(L)));
+  return 1;
+}
+
+static int request_body(lua_State *L) {
+  size_t n;
+  const char *body = cx_request_body(live_request(L), &n);
+  lua_pushlstring(L, body, n);
+  return 1;
+}
+
+typedef struct {
+  const char *name[MAX_HEADERS], *value[MAX_HEADERS];
+  int n;
+} header_list;
+
+/* Only collects: Lua must not be called from inside libmicrohttpd. */
+static void collect_header(void *arg, const char *name, const char *value) {
+  header_list *list = arg;
+  if (list->n == MAX_HEADERS) return;
+  list->name[list->n] = name;
+  list->value[list->n++] = value;
+}
+
+static void push_lower(lua_State *L, const char *text) {
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  for (; *text; text++) luaL_addchar(&b, (char)tolower((unsigned char)*text));
+  luaL_pushresult(&b);
+}
+
+/* headers() -> name (in lower case) to value; of a repeated one the last (64 headers at most) */
+static int request_headers(lua_State *L) {
+  header_list list = {.n = 0};
+  cx_request_headers(live_request(L), collect_header, &list);
+  lua_createtable(L, 0, list.n);
+  for (int i = 0; i < list.n; i++) {
+    push_lower(L, list.name[i]);
+    lua_pushstring(L, list.value[i]);
+    lua_rawset(L, -3);
+  }
+  return 1;
+}
+
+/* Names and values in turn, of the table at `index`; the strings live in it. Returns how many
+ * pairs. */
+static size_t read_headers(lua_State *L, int index, const char *to[2 * MAX_HEADERS]) {
+  size_t n = 0;
+  if (lua_isnoneornil(L, index)) return 0;
+  luaL_checktype(L, index, LUA_TTABLE);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "headers must be strings");
+    if (n == MAX_HEADERS) luaL_error(L, "too many headers");
+    to[2 * n] = lua_tostring(L, -2);
+    to[2 * n++ + 1] = lua_tostring(L, -1);
+  }
+  return n;
+}
+
+/* respond(status, headers) -> true | nil, name, text */
+static int request_respond(lua_State *L) {
+  const char *headers[2 * MAX_HEADERS];
+  lua_Integer status = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, status >= 200 && status <= 599, 2, "not the status of an answer");
+  size_t n = read_headers(L, 3, headers);
+  cx_request *core = any_request(L);
+  return result(L, core ? cx_request_respond(core, (int)status, headers, n) : CX_ECLOSED);
+}
+
+/* write(bytes) -> true | nil, name, text */
+static int request_write(lua_State *L) {
+  size_t n;
+  const char *data = luaL_checklstring(L, 2, &n);
+  cx_request *core = any_request(L);
+  return result(L, core ? cx_request_write(core, data, n) : CX_ECLOSED);
+}
+
+static int request_finish(lua_State *L) {
+  cx_request *core = any_request(L);
+  if (core) cx_request_finish(core);
+  return 0;
+}
+
+static int request_abort(lua_State *L) {
+  cx_request *core = any_request(L);
+  if (core) cx_request_abort(core);
+  return 0;
+}
+
+/* is_open() -> whether the client is still there to be answered */
+static int request_is_open(lua_State *L) {
+  const cx_request *core = any_request(L);
+  lua_pushboolean(L, core && cx_request_is_open(core));
+  return 1;
+}
+
+/* ---- Registration --------------------------------------------------------------------------- */
+
+static const luaL_Reg methods[] = {{"port", httpd_port}, {"close", httpd_close}, {NULL, NULL}};
+static const luaL_Reg meta[] = {{"__gc", httpd_close}, {"__close", httpd_close}, {NULL, NULL}};
+static const luaL_Reg request_methods[] = {{"method", request_method},
+                                           {"path", request_path},
+                                           {"headers", request_headers},
+                                           {"body", request_body},
+                                           {"respond", request_respond},
+                                           {"write", request_write},
+                                           {"finish", request_finish},
+                                           {"abort", request_abort},
+                                           {"is_open", request_is_open},
+                                           {NULL, NULL}};
+static const luaL_Reg no_meta[] = {{NULL, NULL}};
+static const luaL_Reg functions[] = {{"listen", httpd_listen}, {NULL, NULL}};
+
+int luaopen_codex_core_httpd(lua_State *L) {
+  cx_bind_type(L, type, methods, meta);
+  cx_bind_type(L, request_type, request_methods, no_meta);
+  luaL_newlib(L, functions);
+  return 1;
+}
