@@ -4,25 +4,38 @@ local program = require "tests.support.program"
 local proc = require "codex.proc"
 
 -- What a file may include of ours, besides its own header. Each layer of host/ sees the lower ones.
-local plain = "err buf log"
-local sans_io = plain .. " lines json rpc"
+local parsers = "err buf log lines json rpc"
 local may = {
-  ["host/err"] = "", ["host/buf"] = "err", ["host/log"] = "err buf",
-  ["host/lines"] = "err buf", ["host/json"] = "err buf", ["host/rpc"] = "err buf",
-  ["host/paths"] = "err", ["host/harden"] = "err",
-  ["host/spawn"] = "err proc", ["host/watch"] = "", ["host/proc"] = "err buf spawn watch", ["host/attach"] = "err",
-  ["host/http"] = "err buf", ["host/httpd"] = "err buf log", ["host/secret"] = "err buf",
-  ["host/link"] = sans_io .. " proc", ["host/boot"] = "",
-  ["host/host"] = "codex_lua " .. sans_io .. " attach boot paths proc bind modules",
-  ["host/main"] = "codex_lua paths", ["host/codex_lua"] = "",
-  ["bindings/bind"] = "err log", ["bindings/modules"] = "",
+  ["host/err"] = "",
+  ["host/buf"] = "err",
+  ["host/log"] = "err buf",
+  ["host/lines"] = "err buf",
+  ["host/json"] = "err buf",
+  ["host/rpc"] = "err buf",
+  ["host/paths"] = "err",
+  ["host/harden"] = "err",
+  ["host/boot"] = "",
+  ["host/spawn"] = "err proc",
+  ["host/watch"] = "",
+  ["host/proc"] = "err buf spawn watch",
+  ["host/attach"] = "err",
+  ["host/http"] = "err buf",
+  ["host/httpd"] = "err buf log",
+  ["host/secret"] = "err buf",
+  ["host/link"] = parsers .. " proc",
+  ["host/host"] = "codex_lua " .. parsers .. " attach boot paths proc bind modules",
+  ["host/main"] = "codex_lua paths",
+  ["host/codex_lua"] = "",
+  ["bindings/bind"] = "err log",
+  ["bindings/modules"] = "",
 }
-local binding = sans_io .. " paths proc http httpd secret link bind modules"
+local binding = parsers .. " paths proc http httpd secret link bind modules"
 
--- Whose headers of others may be seen. lua.h stays out of the core, libuv out of the parsers.
+-- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {
-  lua = "host/host host/boot bindings", uv = "host/proc host/watch host/attach host/host host/httpd host/http "
-    .. "host/secret host/link bindings",
+  lua = "host/host host/boot bindings",
+  uv = "host/watch host/proc host/attach host/host host/httpd host/http host/secret host/link "
+    .. "bindings",
 }
 local foreign_headers = {
   ["lua.h"] = "lua", ["lauxlib.h"] = "lua", ["lualib.h"] = "lua", ["luv/luv.h"] = "lua",
