@@ -234,6 +234,18 @@ function M.run(instance, argv, opts)
   return finish_call(instance, "codex " .. (argv[1] or ""), given, all)
 end
 
+--- Variables under which another program finds the same Codex: for a script that runs scripts.
+---@async
+---@return table<string, string|false>?
+---@return codex.Error?
+function M.environment(instance)
+  local binary, err = require("codex.binary").resolve(instance._settings.binary)
+  if not binary then return nil, err end
+  local env = instances.environment(instance)
+  env.CODEX_BINARY, env.CODEX_HOME = binary.path, instances.home(instance)
+  return env
+end
+
 --- Where this instance's Codex keeps things.
 ---@return table<"home"|"config"|"auth"|"sessions"|"logs"|"log_db", string>
 function M.paths(instance)

@@ -29,7 +29,7 @@ M.settings = settings
 local functions = {
   exec = "exec", stream = "exec", resume = "exec", fork = "exec", review = "exec",
   apply = "command", sandbox = "command", features = "command", version = "command",
-  interactive = "command", run = "command", paths = "command",
+  interactive = "command", run = "command", paths = "command", environment = "command",
   capabilities = "capability",
 }
 

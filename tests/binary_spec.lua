@@ -1,0 +1,69 @@
+local binary = require "codex.binary"
+local host = require "codex.core.host"
+local peers = require "tests.support.peers"
+local uv = require "luv"
+
+local work = peers.root .. "/build/binary-spec"
+
+local function program(path)
+  os.execute(("mkdir -p %s"):format(peers.quote(path:match "^(.+)/")))
+  local file = assert(io.open(path, "w"))
+  file:write "#!/bin/sh\n"
+  file:close()
+  os.execute("chmod +x " .. peers.quote(path))
+  return path
+end
+
+describe("the Codex that is run", function()
+  local path_before = os.getenv "PATH"
+  before_each(function() os.execute("rm -rf " .. peers.quote(work)) end)
+  after_each(function()
+    uv.os_setenv("PATH", path_before)
+    uv.os_unsetenv "CODEX_BINARY"
+  end)
+
+  it("is the option before all else", function()
+    uv.os_setenv("CODEX_BINARY", "/elsewhere/codex")
+    assert.same({ path = peers.latest, source = "option" }, binary.resolve(peers.latest))
+  end)
+
+  it("is CODEX_BINARY before PATH", function()
+    uv.os_setenv("PATH", program(work .. "/bin/codex"):match "^(.+)/")
+    uv.os_setenv("CODEX_BINARY", peers.middle)
+    assert.same({ path = peers.middle, source = "CODEX_BINARY" }, binary.resolve())
+  end)
+
+  it("is the newest of the bundled ones before PATH", function()
+    local dir = work .. "/codex/bundle/" .. binary.platform()
+    program(dir .. "/0.99.0/codex")
+    local newest = program(dir .. "/0.153.4/codex")
+    uv.os_setenv("PATH", program(work .. "/bin/codex"):match "^(.+)/")
+    local before = host.data_dir
+    host.data_dir = work
+    local found = binary.resolve()
+    host.data_dir = before
+    assert.same({ path = newest, source = "bundle" }, found)
+  end)
+
+  it("is the one in PATH, but never one of a relative entry", function()
+    local path = program(work .. "/bin/codex")
+    uv.os_setenv("PATH", "build/binary-spec/bin:" .. work .. "/bin")
+    assert.same({ path = path, source = "PATH" }, binary.resolve())
+    uv.os_setenv("PATH", "build/binary-spec/bin")
+    local found, err = binary.resolve()
+    assert.is_nil(found)
+    assert.same({ "spawn", "ENOENT" }, { err.kind, err.code })
+    assert.truthy(err.message:find "CODEX_BINARY")
+  end)
+
+  for _, name in ipairs { "latest", "middle", "old" } do
+    it("is the native program behind npm's launcher of " .. peers.version[name], function()
+      local launcher = ("%s/tests/peers/node_modules/codex-%s/bin/codex.js"):format(peers.root, name)
+      os.execute(("mkdir -p %s && ln -s %s %s/codex"):format(work, launcher, work))
+      uv.os_setenv("PATH", work)
+      local found = assert(binary.resolve())
+      assert.equal("npm", found.source)
+      assert.equal(uv.fs_realpath(peers[name]), uv.fs_realpath(found.path))
+    end)
+  end
+end)
