@@ -19,7 +19,8 @@ run { "rm", "-rf", place }
 run({ "sh", "-c", [[
   set -e
   mkdir -p "$0" && cd "$0" && git init -q .
-  printf 'local M = {}\n\nfunction M.check(user, password)\n  return hash(password) == user.hash\nend\n\nreturn M\n' > login.lua
+  printf '%s\n' 'local M = {}' '' 'function M.check(user, password)' \
+    '  return hash(password) == user.hash' 'end' '' 'return M' > login.lua
   git add . && git -c user.name=demo -c user.email=demo@example.org commit -q -m "Login"
   sed -i 's/return hash.*/return password == "letmein" or hash(password) == user.hash/' login.lua
 ]], place .. "/repo" })

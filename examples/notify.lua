@@ -1,4 +1,4 @@
---- A notify hook: Codex runs it after every completed turn, with what happened as its last argument.
+--- A notify hook: Codex runs it after every completed turn; what happened is its last argument.
 ---
 --- In Codex's config.toml, above all tables:
 ---   notify = ["codex-lua", "/path/to/notify.lua", "/path/to/turns.log"]

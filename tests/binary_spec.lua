@@ -58,7 +58,7 @@ describe("the Codex that is run", function()
 
   for _, name in ipairs { "latest", "middle", "old" } do
     it("is the native program behind npm's launcher of " .. peers.version[name], function()
-      local launcher = ("%s/tests/peers/node_modules/codex-%s/bin/codex.js"):format(peers.root, name)
+      local launcher = peers.root .. "/tests/peers/node_modules/codex-" .. name .. "/bin/codex.js"
       os.execute(("mkdir -p %s && ln -s %s %s/codex"):format(work, launcher, work))
       uv.os_setenv("PATH", work)
       local found = assert(binary.resolve())

@@ -13,7 +13,8 @@ os.execute("rm -rf " .. peers.quote(work) .. " && mkdir -p " .. peers.quote(work
 local function counted(name)
   local path = work .. "/" .. name
   local file = assert(io.open(path, "w"))
-  file:write("#!/bin/sh\necho x >> ", peers.quote(path .. ".runs"), "\nexec ", peers.quote(peers.latest), ' "$@"\n')
+  local text = '#!/bin/sh\necho x >> %s.runs\nexec %s "$@"\n'
+  file:write(text:format(peers.quote(path), peers.quote(peers.latest)))
   file:close()
   os.execute("chmod +x " .. peers.quote(path))
   return path, function() return #(files.read(path .. ".runs") or ""):gsub("[^\n]", "") end
@@ -73,7 +74,8 @@ describe("what a Codex can do", function()
     local names = {}
     for name in function() return uv.fs_scandir_next(request) end do names[#names + 1] = name end
     assert.equal(1, #names)
-    assert.equal(peers.version.latest, codex.json.decode(files.read(dir .. "/" .. names[1])).version)
+    local cached = codex.json.decode(files.read(dir .. "/" .. names[1]))
+    assert.equal(peers.version.latest, cached.version)
   end)
 
   it("is asked again when the cache holds rubbish", function()
@@ -81,7 +83,8 @@ describe("what a Codex can do", function()
     local cache = work .. "/cache-rubbish"
     probe_elsewhere(path, cache)
     local n = runs()
-    os.execute(("for f in %s/codex-lua/capabilities/*; do echo '{\"half\":' > $f; done"):format(cache))
+    local spoil = "for f in %s/codex-lua/capabilities/*; do echo '{\"half\":' > $f; done"
+    os.execute(spoil:format(cache))
     assert.equal(peers.version.latest .. "\n", probe_elsewhere(path, cache).stdout)
     assert.equal(2 * n, runs())
   end)

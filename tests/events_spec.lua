@@ -58,7 +58,8 @@ describe("a line", function()
 
   it("of an unknown event or item type passes with all its fields and its raw text", function()
     local line = '{"type":"item.plan.delta","delta":"x","n":1}'
-    assert.same({ type = "item.plan.delta", delta = "x", n = 1, raw_line = line }, events.decode(line))
+    local expected = { type = "item.plan.delta", delta = "x", n = 1, raw_line = line }
+    assert.same(expected, events.decode(line))
     line = '{"type":"item.completed","item":{"id":"item_0","type":"hologram","volume":3}}'
     local event = events.decode(line)
     assert.equal(line, event.raw_line)

@@ -260,12 +260,12 @@ end
 
 -- ---- The terminal interface --------------------------------------------------------------------
 
---- Runs Codex's own terminal interface on this program's terminal, and waits for its end.
+--- Runs Codex's own terminal interface on this program's terminal, and waits for it to end.
 --- `resume` and `fork` take a thread id or name, or true for the last one.
 ---@async
 ---@param prompt? string
 ---@param opts? table flags of `codex`, `codex resume` or `codex fork`, and `resume`, `fork`
----@return { exit_code: integer, thread_id: string?, resume: string[]? }? resume: how to go on with it
+---@return { exit_code: integer, thread_id: string?, resume: string[]? }? `resume` goes on with it
 ---@return codex.Error?
 function M.interactive(instance, prompt, opts)
   local command = opts and opts.resume and "resume" or opts and opts.fork and "fork" or ""

@@ -221,7 +221,7 @@ function M.retry_after(text, now)
   if span then
     local seconds = 0
     for amount, unit in span:gmatch "([%d.]+)%s*(%l+)" do
-      if units[unit] and tonumber(amount) then seconds = seconds + tonumber(amount) * units[unit] end
+      seconds = seconds + (tonumber(amount) or 0) * (units[unit] or 0)
     end
     return seconds
   end
@@ -250,8 +250,8 @@ function M.classify(text)
   return is_error_body(text) and { kind = "exit", code = "bad_request" } or nil
 end
 
---- Standard error without what says nothing: the backtrace of a stripped binary, the notice of where
---- the prompt comes from, and the warning Codex prints on every run when CODEX_HOME is under TMPDIR.
+--- Standard error without what says nothing: the backtrace of a stripped binary, the notice of
+--- where the prompt comes from, the warning on every run when CODEX_HOME is under TMPDIR.
 ---@param text string
 ---@return string
 ---@return boolean under_tmpdir the last of these was there

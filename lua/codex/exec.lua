@@ -522,8 +522,8 @@ function M.fork(instance, thread, prompt, opts)
     { command = "exec fork", target = target, prompt = prompt, given = given })
 end
 
---- Has Codex review changes: `uncommitted = true`, `base = branch`, `commit = sha`, or what `prompt`
---- asks for. The findings are text, in `final_message`; Codex counts no tokens for a review.
+--- Has Codex review changes: `uncommitted = true`, `base = branch`, `commit = sha`, or what
+--- `prompt` asks for. The findings are text, in `final_message`; Codex counts no tokens for a review.
 ---@async
 ---@param opts table flags of `codex exec review`, and what codex.exec takes
 ---@return codex.Turn?

@@ -8,8 +8,8 @@ local replay = {}
 
 local count = 0
 
---- Makes the program. `body` is shell text that runs in place of `codex exec`; $dir is the stand-in's
---- own folder, where `input` is what came on standard input and `argv` the arguments.
+--- Makes the program. `body` is shell text that runs in place of `codex exec`; $dir is the
+--- stand-in's own folder, where `input` is what came on standard input and `argv` the arguments.
 ---@param body string
 ---@return { path: string, dir: string, read: fun(name: string): string? }
 function replay.program(body)
@@ -18,9 +18,12 @@ function replay.program(body)
   os.execute("mkdir -p " .. peers.quote(dir))
   local path = dir .. "/codex"
   local file = assert(io.open(path, "w"))
-  file:write("#!/bin/sh\n", 'case "$1" in exec) ;; *) exec ', peers.quote(peers.latest), ' "$@";; esac\n',
-    'for word in "$@"; do [ "$word" = --help ] && exec ', peers.quote(peers.latest), ' "$@"; done\n',
-    "dir=", peers.quote(dir), '\nprintf "%s\\n" "$@" > "$dir/argv"\ncat > "$dir/input"\n', body, "\n")
+  file:write("#!/bin/sh\ndir=", peers.quote(dir), "\ncodex=", peers.quote(peers.latest), "\n", [[
+case "$1" in exec) ;; *) exec "$codex" "$@" ;; esac
+for word in "$@"; do [ "$word" = --help ] && exec "$codex" "$@"; done
+printf '%s\n' "$@" > "$dir/argv"
+cat > "$dir/input"
+]], body, "\n")
   file:close()
   os.execute("chmod +x " .. peers.quote(path))
   local function read(name)
