@@ -249,9 +249,23 @@ static void on_written(uv_write_t *request, int status) {
   if (proc->events.on_change) proc->events.on_change(proc->user);
 }
 
+/* Writes what fits into the pipe now; returns how much that was. A short input and its end then
+ * reach the child before the loop turns, so that many children start work while others are made. */
+static size_t write_now(cx_proc *proc, const char *data, size_t n) {
+  uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)n);
+  int done = proc->status.unwritten ? 0 : uv_try_write((uv_stream_t *)&proc->in, &buf, 1);
+  return done > 0 ? (size_t)done : 0; /* an error comes again with the request, and is told there */
+}
+
 int cx_proc_write(cx_proc *proc, const char *data, size_t n) {
   if (!proc->has_in || proc->in_ending) return CX_ECLOSED;
   if (n > INT_MAX) return CX_ETOOLONG;
+  if (n > 0) {
+    size_t done = write_now(proc, data, n);
+    data += done;
+    n -= done;
+  }
+  if (n == 0) return 0;
   outgoing *out = malloc(sizeof *out + n);
   if (!out) return CX_EMEMORY;
   out->proc = proc;
