@@ -57,7 +57,7 @@ end
 local function measure_process(side)
   local report = kit.folder "." .. "/report"
   local argv = table.move(side.argv, 1, #side.argv, 3, { kit.measure(), report })
-  local env = { HOME = kit.folder "home", CODEX_HOME = kit.folder "home/codex" }
+  local env = kit.environment()
   for name, value in pairs(side.env or {}) do env[name] = value end
   check_output(side, assert(proc.run(argv, { env = env, timeout = side.timeout or 120 })))
   local wall, cpu, memory = kit.read(report):match "^(%d+) (%d+) (%d+) %d+\n$"

@@ -1,6 +1,6 @@
 /* codex: stands in for Codex. As `codex ... exec ...` it reads its standard input to the end and
- * prints the file EVENTS; asked anything else (--version, --help) it becomes the real program, REAL,
- * so that whoever looks at what it can do sees that. */
+ * prints the file EVENTS; asked anything else (--version, --help) it becomes the real program,
+ * REAL, so that whoever looks at what it can do sees that. */
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  * It stands between the harness and the program because Linux charges the peak memory of whoever
  * forks to what is forked: up to the exec a child runs on its parent's pages, and ru_maxrss keeps
  * that. Linked statically this program has next to none. CPU time covers the program and all its
- * descendants, also those it left to others: they come to us, who wait for them. Peak memory is that
- * of the largest single process. */
+ * descendants, also those it left to others: they come to us, who wait for them. Peak memory is
+ * that of the largest single process. */
 #include <errno.h>
 #include <spawn.h>
 #include <stdio.h>
