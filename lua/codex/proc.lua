@@ -48,7 +48,7 @@ end
 ---@field code integer -1 when a signal ended it
 ---@field signal integer 0 when none did
 ---@field reason? "ETIMEOUT"|"EIDLE"|"ECANCELLED" why we ended it
----@field max_rss_kib integer
+---@field max_rss_kib integer of the largest process; at least our own peak, as Linux counts it
 ---@field cpu_us integer
 
 ---@class codex.Proc
