@@ -25,6 +25,7 @@ typedef struct {
   cx_request *request; /* NULL when the connection is done with it */
   cx_env *env;
   int self_ref;
+  bool handed_over; /* the handler has returned */
 } request;
 
 int luaopen_codex_core_httpd(lua_State *L);
@@ -41,10 +42,21 @@ static int push_request(lua_State *L, void *arg) {
   return 1;
 }
 
+/* handler(request), as it is pinned: notes that the function given to listen did not raise. */
+static int call_handler(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 0);
+  ((request *)lua_touserdata(L, 1))->handed_over = true;
+  return 0;
+}
+
+/* After an error nobody will answer: the client must not wait for ever. */
 static void on_request(void *user, cx_request *core) {
   server *s = user;
   cx_bind_call(s->env, s->handler_ref, push_request, core);
-  if (!cx_request_user(core)) cx_request_abort(core); /* no memory: nobody could ever answer */
+  const request *r = cx_request_user(core);
+  if (!r || !r->handed_over) cx_request_abort(core);
 }
 
 static void on_gone(void *user, cx_request *core) {
@@ -92,8 +104,11 @@ static int httpd_listen(lua_State *L) {
   server *s = cx_bind_new(L, type, sizeof *s);
   s->env = cx_bind_env(L);
   s->self_ref = s->handler_ref = LUA_NOREF;
-  s->handler_ref = cx_bind_pin(L, 2);
   s->self_ref = cx_bind_pin(L, -1);
+  lua_pushvalue(L, 2);
+  lua_pushcclosure(L, call_handler, 1);
+  s->handler_ref = cx_bind_pin(L, -1);
+  lua_pop(L, 1);
   int rc = cx_httpd_open(&s->httpd, s->env->loop, &options, &events, s);
   if (rc != 0) {
     cx_bind_unpin(s->env, &s->handler_ref);

@@ -15,7 +15,8 @@ local httpd = {}
 local Server = {}
 
 --- Listens. `on_request` is called from the loop, outside every task, when a request has come in
---- whole. A request that nobody answers stays open until the server is closed.
+--- whole. A request that nobody answers stays open until the server is closed; when the function
+--- raises an error, its connection is dropped.
 ---@param options codex.core.httpd.Options
 ---@param on_request fun(request: codex.core.httpd.Request)
 ---@return codex.core.httpd.Server? server

@@ -1,5 +1,6 @@
 --- A Codex for tests: a private CODEX_HOME whose only model is the scripted one, and an environment
---- without keys and proxies.
+--- without keys and proxies. HOME is an empty folder too: what the user's shell profile prints, or
+--- the skills in it, would be in the tests otherwise.
 ---
 --- The home is a temporary folder, not one in the cache: it holds nothing worth keeping, and what a
 --- killed test leaves there the system clears away. Codex refuses to put its helpers into a home
@@ -66,21 +67,24 @@ end
 
 local function key_text(key) return toml.value({ [key] = 0 }):match "^{ (.*) = 0 }$" end
 
-local function emit(out, prefix, map)
+local function sorted(map, wanted)
   local keys = {}
-  for key in pairs(map) do keys[#keys + 1] = key end
-  table.sort(keys)
-  for _, key in ipairs(keys) do
-    if not is_map(map[key]) then
-      out[#out + 1] = ("%s = %s\n"):format(key_text(key), toml.value(map[key]))
-    end
+  for key, value in pairs(map) do
+    if is_map(value) == wanted then keys[#keys + 1] = key end
   end
-  for _, key in ipairs(keys) do
-    if is_map(map[key]) then
-      local path = prefix .. key_text(key)
-      out[#out + 1] = ("\n[%s]\n"):format(path)
-      emit(out, path .. ".", map[key])
-    end
+  table.sort(keys)
+  return keys
+end
+
+--- Simple settings first, for what follows a [header] belongs to it.
+local function emit(out, path, map)
+  local plain = sorted(map, false)
+  if path and (#plain > 0 or next(map) == nil) then out[#out + 1] = ("\n[%s]\n"):format(path) end
+  for _, key in ipairs(plain) do
+    out[#out + 1] = ("%s = %s\n"):format(key_text(key), toml.value(map[key]))
+  end
+  for _, key in ipairs(sorted(map, true)) do
+    emit(out, path and path .. "." .. key_text(key) or key_text(key), map[key])
   end
 end
 
@@ -91,7 +95,7 @@ end
 function M.config(url, more)
   local config, out = defaults(url), {}
   merge(config, expand(more or {}))
-  emit(out, "", config)
+  emit(out, nil, config)
   return table.concat(out)
 end
 
@@ -128,6 +132,7 @@ local function make_folders(home, text)
   end
   home = home or base .. "/home"
   local ok, err = files.make_dir(base .. "/tmp")
+  if ok then ok, err = files.make_dir(base .. "/user") end
   if ok then ok, err = files.make_dir(home) end
   if ok then ok, err = write_config(home, text) end
   if ok then return base, home end
@@ -151,8 +156,8 @@ local unwanted = {
   "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy",
 }
 
-local function environment(tmp, more)
-  local env = { TMPDIR = tmp, [key_name] = "scripted" }
+local function environment(base, more)
+  local env = { HOME = base .. "/user", TMPDIR = base .. "/tmp", [key_name] = "scripted" }
   for _, name in ipairs(unwanted) do env[name] = false end
   for name, value in pairs(more or {}) do env[name] = value end
   return env
@@ -174,7 +179,7 @@ function M.new(given)
   end
   local base, home = make_folders(given.home, M.config(given.model.url, given.config))
   if not base then return nil, home end
-  local settings = { home = home, env = environment(base .. "/tmp", given.env) }
+  local settings = { home = home, env = environment(base, given.env) }
   for name in pairs(instances.settings) do
     if settings[name] == nil then settings[name] = given[name] end
   end

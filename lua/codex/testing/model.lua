@@ -43,6 +43,7 @@ local M = {}
 ---@field host? string the address to listen on (127.0.0.1)
 ---@field port? integer any free one by default
 ---@field on_request? fun(request: codex.testing.Request) called for each request as it comes
+---@field on_error? fun(message: string) called for each of `errors`
 
 ---@class codex.testing.Model
 ---@field url string what Codex knows as base_url, "http://127.0.0.1:PORT/v1"
@@ -54,7 +55,7 @@ Model.__index = Model
 Model.__name = "codex.testing.model"
 
 local known = options.set {
-  "turns", "reply", "cassette", "otherwise", "host", "port", "on_request",
+  "turns", "reply", "cassette", "otherwise", "host", "port", "on_request", "on_error",
 }
 
 -- ---- The script --------------------------------------------------------------------------------
@@ -66,6 +67,7 @@ local function check(script)
   options.typed(where, script, "reply", "function")
   options.typed(where, script, "cassette", "string")
   options.typed(where, script, "on_request", "function")
+  options.typed(where, script, "on_error", "function")
   local ways = 0
   for _, way in ipairs { "turns", "reply", "cassette" } do
     if script[way] then ways = ways + 1 end
@@ -132,6 +134,7 @@ end
 local function note(model, request, problem)
   local message = ("request %d: %s"):format(request.index, problem)
   table.insert(model.errors, message)
+  if model._script.on_error then model._script.on_error(message) end
   return message
 end
 
