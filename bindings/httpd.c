@@ -259,16 +259,11 @@ static int request_is_open(lua_State *L) {
 
 static const luaL_Reg methods[] = {{"port", httpd_port}, {"close", httpd_close}, {NULL, NULL}};
 static const luaL_Reg meta[] = {{"__gc", httpd_close}, {"__close", httpd_close}, {NULL, NULL}};
-static const luaL_Reg request_methods[] = {{"method", request_method},
-                                           {"path", request_path},
-                                           {"headers", request_headers},
-                                           {"body", request_body},
-                                           {"respond", request_respond},
-                                           {"write", request_write},
-                                           {"finish", request_finish},
-                                           {"abort", request_abort},
-                                           {"is_open", request_is_open},
-                                           {NULL, NULL}};
+static const luaL_Reg request_methods[] = {{"method", request_method},   {"path", request_path},
+                                           {"headers", request_headers}, {"body", request_body},
+                                           {"respond", request_respond}, {"write", request_write},
+                                           {"finish", request_finish},   {"abort", request_abort},
+                                           {"is_open", request_is_open}, {NULL, NULL}};
 static const luaL_Reg no_meta[] = {{NULL, NULL}};
 static const luaL_Reg functions[] = {{"listen", httpd_listen}, {NULL, NULL}};
 

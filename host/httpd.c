@@ -157,8 +157,8 @@ static void announce(cx_request *request) {
 }
 
 static enum MHD_Result queue(cx_request *request) {
-  enum MHD_Result ok = MHD_queue_response(request->connection, (unsigned)request->status,
-                                          request->response);
+  enum MHD_Result ok =
+      MHD_queue_response(request->connection, (unsigned)request->status, request->response);
   MHD_destroy_response(request->response); /* the connection has its own reference */
   request->response = NULL;
   return ok;
@@ -334,9 +334,9 @@ static int start_daemon(cx_httpd *httpd, const cx_httpd_options *options) {
   unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME;
   if (to.any.sa_family == AF_INET6) flags |= MHD_USE_IPv6;
   errno = 0;
-  httpd->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_access, httpd, MHD_OPTION_SOCK_ADDR,
-                                   &to.any, MHD_OPTION_NOTIFY_COMPLETED, on_completed, httpd,
-                                   MHD_OPTION_END);
+  httpd->daemon =
+      MHD_start_daemon(flags, 0, NULL, NULL, on_access, httpd, MHD_OPTION_SOCK_ADDR, &to.any,
+                       MHD_OPTION_NOTIFY_COMPLETED, on_completed, httpd, MHD_OPTION_END);
   if (httpd->daemon) return 0;
   return errno ? -errno : -EIO;
 }
