@@ -150,7 +150,7 @@ VALGRIND := valgrind -q --child-silent-after-fork=yes --error-exitcode=9 --leak-
 valgrind: deps ## C tests and the specs of the spine under valgrind
 	$(call need,valgrind)
 	@$(MAKE) --no-print-directory all $(CORE_TESTS)
-	@for t in $(CORE_TESTS); do $(VALGRIND) $$t || exit 1; done
+	@for t in $(CORE_TESTS); do CX_SLOW=1 $(VALGRIND) $$t || exit 1; done
 	@CX_SLOW=1 $(MAKE) --no-print-directory suite WRAP="$(VALGRIND)" SPECS="$(SPINE)"
 
 FUZZ_SECONDS ?= 30
@@ -171,7 +171,8 @@ bench: deps ## measures start-up, children, parsing
 
 demo: deps ## a review of a real repository by real Codex and a scripted model
 	@$(MAKE) --no-print-directory all
-	@$(RUN) $(BUILD)/codex-lua examples/demo.lua
+	@$(RUN) CODEX_BINARY=$(CURDIR)/tests/peers/node_modules/codex-latest/bin/codex.js \
+	  $(BUILD)/codex-lua examples/demo.lua
 
 # ---- Install --------------------------------------------------------------------------------------
 D     = $(DESTDIR)$(PREFIX)

@@ -93,6 +93,20 @@ void cx_bind_call(cx_env *env, int ref, cx_bind_push push, void *arg) {
   lua_settop(L, top);
 }
 
+static int push_buf(lua_State *L) {
+  const cx_buf *buf = lua_touserdata(L, 1);
+  lua_pushlstring(L, cx_buf_bytes(buf), buf->len);
+  return 1;
+}
+
+void cx_bind_push_buf(lua_State *L, cx_buf *buf) {
+  lua_pushcfunction(L, push_buf);
+  lua_pushlightuserdata(L, buf);
+  int status = lua_pcall(L, 1, 1, 0);
+  cx_buf_free(buf);
+  if (status != LUA_OK) lua_error(L);
+}
+
 int cx_bind_fail(lua_State *L, int code) {
   lua_pushnil(L);
   lua_pushstring(L, cx_err_name(code));

@@ -54,6 +54,9 @@ void cx_bind_unpin(cx_env *env, int *ref);
 typedef int (*cx_bind_push)(lua_State *L, void *arg);
 void cx_bind_call(cx_env *env, int ref, cx_bind_push push, void *arg);
 
+/* Pushes the bytes as a string and frees the buffer, also where that raises an error. */
+void cx_bind_push_buf(lua_State *L, cx_buf *buf);
+
 /* Pushes nil, the name of the code and a text: how every binding returns failure. Returns 3. */
 int cx_bind_fail(lua_State *L, int code);
 

@@ -39,9 +39,12 @@ static int log_redact(lua_State *L) {
   const char *text = luaL_checklstring(L, 1, &n);
   cx_buf out = {0};
   int rc = cx_log_redact(cx_bind_env(L)->log, text, n, &out);
-  if (rc == 0) lua_pushlstring(L, cx_buf_bytes(&out), out.len);
-  cx_buf_free(&out);
-  return rc ? cx_bind_fail(L, rc) : 1;
+  if (rc != 0) {
+    cx_buf_free(&out);
+    return cx_bind_fail(L, rc);
+  }
+  cx_bind_push_buf(L, &out);
+  return 1;
 }
 
 static const luaL_Reg functions[] = {{"write", log_write},

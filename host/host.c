@@ -94,21 +94,43 @@ static int call(cx_host *host, int n, int results) {
   return CX_ESCRIPT;
 }
 
-/* Pushes a function of codex.async; 0, or CX_ESCRIPT. */
-static int push_scheduler(cx_host *host, const char *name) {
+/* Calls `fn` with `arg` as a light userdata on top of the n values that are on the stack. Whatever
+ * may run out of memory happens in such functions: pushing a string is enough. */
+static int protect(cx_host *host, lua_CFunction fn, void *arg, int n, int results) {
   lua_State *L = host->env.L;
+  lua_pushcfunction(L, fn);
+  lua_insert(L, -n - 1);
+  lua_pushlightuserdata(L, arg);
+  return call(host, n + 1, results);
+}
+
+/* Pushes a function of codex.async. */
+static void push_scheduler(lua_State *L, const char *name) {
   lua_getglobal(L, "require");
   lua_pushliteral(L, "codex.async");
-  int rc = call(host, 1, 1);
-  if (rc != 0) return rc;
+  lua_call(L, 1, 1);
   lua_getfield(L, -1, name);
   lua_remove(L, -2);
+}
+
+static int call_scheduler(lua_State *L) {
+  push_scheduler(L, lua_touserdata(L, 1));
+  lua_call(L, 0, 1);
+  return 1;
+}
+
+/* Calls a function of codex.async, whose result is a number or nothing. */
+static int ask_scheduler(cx_host *host, const char *name, int *answer) {
+  int rc = protect(host, call_scheduler, (char *)(uintptr_t)name, 0, 1);
+  if (rc != 0) return rc;
+  *answer = (int)lua_tointeger(host->env.L, -1);
+  lua_pop(host->env.L, 1);
   return 0;
 }
 
 static int tell_scheduler(cx_host *host, const char *name) {
-  int rc = push_scheduler(host, name);
-  return rc ? rc : call(host, 0, 0);
+  int answer;
+  return ask_scheduler(host, name, &answer);
 }
 
 /* ---- luv ------------------------------------------------------------------------------------ */
@@ -397,35 +419,50 @@ static int on_main_done(lua_State *L) {
   return 0;
 }
 
-static void push_arguments(lua_State *L, const char *name, int argc, char **argv) {
-  lua_createtable(L, argc, 1);
-  lua_pushstring(L, name);
+typedef struct {
+  const char *name;
+  int argc;
+  char **argv;
+} arguments;
+
+static void push_arguments(lua_State *L, const arguments *a) {
+  lua_createtable(L, a->argc, 1);
+  lua_pushstring(L, a->name);
   lua_rawseti(L, -2, 0);
-  for (int i = 0; i < argc; i++) {
-    lua_pushstring(L, argv[i]);
+  for (int i = 0; i < a->argc; i++) {
+    lua_pushstring(L, a->argv[i]);
     lua_rawseti(L, -2, i + 1);
   }
   lua_setglobal(L, "arg");
-  luaL_checkstack(L, argc, "too many arguments");
-  for (int i = 0; i < argc; i++) lua_pushstring(L, argv[i]);
+  luaL_checkstack(L, a->argc, "too many arguments");
+  for (int i = 0; i < a->argc; i++) lua_pushstring(L, a->argv[i]);
+}
+
+/* Stack: chunk, arguments. */
+static int start_main(lua_State *L) {
+  const arguments *a = lua_touserdata(L, 2);
+  push_scheduler(L, "main");
+  lua_pushvalue(L, 1);
+  lua_pushcfunction(L, on_main_done);
+  push_arguments(L, a);
+  ((cx_host *)cx_bind_env(L))->running = true;
+  lua_call(L, a->argc + 2, 0);
+  return 0;
 }
 
 /* The loaded chunk is on the stack: starts it as the main task. */
 static int start(cx_host *host, const char *name, int argc, char **argv, cx_host_done done,
                  void *user) {
-  lua_State *L = host->env.L;
-  int chunk = lua_gettop(L);
-  int rc = push_scheduler(host, "main");
-  if (rc != 0) return rc;
-  lua_insert(L, chunk);
-  lua_pushcfunction(L, on_main_done);
-  push_arguments(L, name, argc, argv);
-  host->running = true;
+  arguments a = {name, argc, argv};
   host->failed = false;
   host->code = 0;
   host->done = done;
   host->done_user = user;
-  return call(host, argc + 2, 0);
+  int rc = protect(host, start_main, &a, 1, 0);
+  if (rc == 0) return 0;
+  host->running = false; /* it did not come far enough for `done` */
+  host->done = NULL;
+  return rc;
 }
 
 static int loaded(cx_host *host, int status) {
@@ -475,27 +512,34 @@ int cx_host_run_string(cx_host *host, const char *code, const char *name, int ar
   return run(host, cx_host_start_string(host, code, name, argc, argv, NULL, NULL));
 }
 
+typedef struct {
+  const char *event, *payload;
+  size_t n;
+} news;
+
+static int post(lua_State *L) {
+  const news *what = lua_touserdata(L, 1);
+  push_scheduler(L, "post");
+  lua_pushstring(L, what->event);
+  lua_pushlstring(L, what->payload, what->n);
+  lua_call(L, 2, 1);
+  return 1;
+}
+
 int cx_host_post(cx_host *host, const char *event, const char *payload, size_t n) {
-  lua_State *L = host->env.L;
-  int rc = push_scheduler(host, "post");
+  news what = {event, payload, n};
+  int rc = protect(host, post, &what, 0, 1);
   if (rc != 0) return rc;
-  lua_pushstring(L, event);
-  lua_pushlstring(L, payload, n);
-  rc = call(host, 2, 1);
-  if (rc != 0) return rc;
-  int heard = (int)lua_tointeger(L, -1);
-  lua_pop(L, 1);
+  int heard = (int)lua_tointeger(host->env.L, -1);
+  lua_pop(host->env.L, 1);
   return heard;
 }
 
 /* ---- Closing --------------------------------------------------------------------------------- */
 
 static bool tasks_left(cx_host *host) {
-  lua_State *L = host->env.L;
-  if (push_scheduler(host, "count") != 0 || call(host, 0, 1) != 0) return false;
-  bool left = lua_tointeger(L, -1) > 0;
-  lua_pop(L, 1);
-  return left;
+  int count;
+  return ask_scheduler(host, "count", &count) == 0 && count > 0;
 }
 
 static void close_handle(uv_handle_t *handle, void *host) {
@@ -517,8 +561,9 @@ static void end_tasks(cx_host *host) {
   uv_timer_init(&host->loop, &deadline);
   deadline.data = host;
   uv_timer_start(&deadline, on_deadline, SHUTDOWN_MS, 0);
+  uv_unref((uv_handle_t *)&deadline); /* nobody waits for a task that nothing can wake */
   tell_scheduler(host, "shutdown");
-  while (tasks_left(host) && deadline.data) uv_run(&host->loop, UV_RUN_ONCE);
+  while (tasks_left(host) && deadline.data && uv_run(&host->loop, UV_RUN_ONCE) != 0) continue;
   uv_close((uv_handle_t *)&deadline, NULL);
   uv_run(&host->loop, UV_RUN_NOWAIT);
 }

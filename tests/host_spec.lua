@@ -48,6 +48,13 @@ describe("the command line", function()
     assert.equal("from the shell\n", assert(proc.run({ folder .. "/x.lua" })).stdout)
   end))
 
+  it("helps", function()
+    local result = run { "--help" }
+    assert.same({ 0, "" }, { result.code, result.stderr })
+    assert.matches("^usage: codex%-lua FILE.lua", result.stdout)
+    assert.equal(result.stdout, run({ "help" }).stdout)
+  end)
+
   it("says its version", function()
     local result = run { "--version" }
     assert.same({ 0, "" }, { result.code, result.stderr })
@@ -293,6 +300,19 @@ describe("a script that ends", function()
       print "main"
     ]]
     assert.same({ 0, "main\ntimer\n", "" }, outcome(result))
+  end)
+
+  it("does not wait for a task that nothing can wake", function()
+    local result = eval([[
+      local async = require "codex.async"
+      async.spawn(function()
+        local guard <close> = setmetatable({}, { __close = function() async.signal():wait() end })
+        async.sleep(1000)
+      end)
+      async.sleep(0)
+      error "done"
+    ]], { timeout = 5 })
+    assert.equal(1, result.code)
   end)
 
   it("takes its children with it", function()

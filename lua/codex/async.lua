@@ -82,9 +82,7 @@ local function step(task)
   end
 end
 
-local function drain()
-  if draining then return end
-  draining = true
+local function run_queue()
   while first <= last do
     local task = queue[first]
     queue[first] = nil
@@ -92,7 +90,16 @@ local function drain()
     if not task._done then step(task) end
   end
   first, last = 1, 0
-  draining = false
+end
+
+local function drain()
+  if draining then return end
+  draining = true
+  local ok, err = pcall(run_queue)
+  draining, current = false, nil
+  if ok then return end
+  core.running(nil) -- memory ran out; those who wait for other things go on
+  error(err, 0)
 end
 
 -- ---- Waiting -----------------------------------------------------------------------------------
