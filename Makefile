@@ -107,7 +107,7 @@ PEERS := tests/peers/node_modules/.package-lock.json
 
 deps: ## installs Debian packages and the Codex programs that tests run against
 	$(call need,$(PACKAGES))
-	@$(MAKE) --no-print-directory $(PEERS)
+	@$(MAKE) -s --no-print-directory $(PEERS)
 
 $(PEERS): tests/peers/package-lock.json
 	cd tests/peers && npm ci --no-progress && touch node_modules/.package-lock.json
@@ -134,10 +134,13 @@ check: ## lint and test
 
 lint: ## clang-format, clang-tidy, luacheck
 	$(call need,$(LINT_PACKAGES))
-	clang-format --dry-run -Werror $(C_FILES)
-	printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 3 sh -c \
+	@echo "clang-format"; clang-format --dry-run -Werror $(C_FILES)
+	@echo "clang-tidy"; printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 1 sh -c \
 	  'clang-tidy --quiet "$$@" -- $(subst ','\'',$(DIALECT)) 2>/dev/null' tidy
-	luacheck -q lua scripts notify tests examples --exclude-files 'tests/peers/**'
+	@echo "luacheck"; luacheck -q lua scripts notify tests examples --exclude-files 'tests/peers/**'
+
+format: ## formats the C code
+	clang-format -i $(C_FILES)
 
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
@@ -218,5 +221,5 @@ help: ## this list
 
 FORCE:
 -include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
-.PHONY: all deps test core-tests suite check lint asan valgrind fuzz bench demo install uninstall \
+.PHONY: all deps test core-tests suite check lint format asan valgrind fuzz bench demo install uninstall \
         clean help FORCE

@@ -22,13 +22,12 @@ static int open_calculator(lua_State *L) {
   return 1;
 }
 
-static const char script[] =
-    "local codex, calculator = require 'codex', require 'calculator'\n"
-    "print('sum', calculator.add(2, 3))\n"
-    "local news = codex.signal()\n"
-    "codex.on('weather', function(payload) news:notify(payload) end)\n"
-    "print('weather', news:wait())\n"
-    "os.exit(7)\n";
+static const char script[] = "local codex, calculator = require 'codex', require 'calculator'\n"
+                             "print('sum', calculator.add(2, 3))\n"
+                             "local news = codex.signal()\n"
+                             "codex.on('weather', function(payload) news:notify(payload) end)\n"
+                             "print('weather', news:wait())\n"
+                             "os.exit(7)\n";
 
 static void on_done(void *user, int code) { *(int *)user = code; }
 
