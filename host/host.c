@@ -336,6 +336,7 @@ static void on_wakeup(uv_async_t *async) {
   host->handled = host->interrupts;
   if (host->interrupts > 1) close_all_live(&host->env);
   if (!host->closing) tell_scheduler(host, "interrupt");
+  if (!host->running) uv_stop(async->loop); /* only what the script left keeps the loop alive */
 }
 
 /* ---- Opening --------------------------------------------------------------------------------- */
@@ -501,6 +502,7 @@ static int run(cx_host *host, int started) {
   }
   while (!is_over(host) && uv_run(&host->loop, UV_RUN_DEFAULT) != 0) continue;
   tell_scheduler(host, "report");
+  if (host->interrupts > 0 && !host->exiting) return 130;
   return host->code == 0 && host->failed ? 1 : host->code;
 }
 

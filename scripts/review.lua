@@ -5,6 +5,7 @@
 
 local cli = require "codex.cli"
 local codex = require "codex"
+local uv = require "luv"
 
 local severities = { "critical", "high", "medium", "low" }
 local rank = {}
@@ -127,8 +128,10 @@ end
 local function add(merged, finding, reviewer)
   for _, known in ipairs(merged) do
     if is_same(known, finding) then
+      if rank[finding.severity] < rank[known.severity] then -- the worse one speaks for both
+        known.severity, known.title, known.body = finding.severity, finding.title, finding.body
+      end
       table.insert(known.reviewers, reviewer)
-      if rank[finding.severity] < rank[known.severity] then known.severity = finding.severity end
       return
     end
   end
@@ -231,7 +234,7 @@ end
 
 --- Says who is done, where somebody watches.
 local function progress(format, ...)
-  if require("luv").guess_handle(2) == "tty" then io.stderr:write(format:format(...), "\n") end
+  if uv.guess_handle(2) == "tty" then io.stderr:write(format:format(...), "\n") end
 end
 
 local function main()
@@ -242,7 +245,7 @@ local function main()
     io.stderr:write("review: ", subject, "\n")
     os.exit(2)
   end
-  local clock = os.time()
+  local clock = uv.hrtime()
   local report = { subject = subject, findings = codex.json.array(), failures = codex.json.array(),
     reviewers = #names, tokens = 0, duration = 0 }
   if diff:find "%S" then
@@ -265,7 +268,7 @@ local function main()
       end
     end
   end
-  report.duration = os.difftime(os.time(), clock)
+  report.duration = (uv.hrtime() - clock) / 1e9
   print_report(report, args)
   if #report.failures > 0 then os.exit(3) end
   local worst = report.findings[1] and rank[report.findings[1].severity]

@@ -26,7 +26,7 @@ local own_options = { "network_wait", "retry", "tee", "prompt" }
 ---@field thread_id string
 ---@field final_message? string the final answer where Codex marks it, else the last agent message
 ---@field output? any the final message decoded, when a schema was given
----@field items table[] completed items in order
+---@field items? codex.Item[] completed ones in order; a stream keeps none
 ---@field usage? codex.Usage of this turn; nil where the thread's earlier use is not known
 ---@field thread_usage? codex.Usage of the whole thread so far, as Codex reports it
 ---@field events? codex.Event[] all of them (codex.exec and its like; a stream keeps none)
@@ -126,7 +126,7 @@ end
 local function open(instance, name, spec)
   local stream = setmetatable({
     _instance = instance, _command = spec.command, _target = spec.target, _prompt = spec.prompt,
-    _given = spec.given, _name = name, _items = {}, _started = require("luv").hrtime(),
+    _given = spec.given, _name = name, _started = require("luv").hrtime(),
   }, Stream)
   local child, err = prepare(stream)
   if child and child.plan then
@@ -173,7 +173,7 @@ end
 absorb["item.completed"] = function(stream, event)
   local item = event.item
   if type(item) ~= "table" then return end
-  table.insert(stream._items, item)
+  if stream._items then table.insert(stream._items, item) end
   if item.type ~= "agent_message" or type(item.text) ~= "string" then return end
   if item.phase == "final_answer" or not stream._final_phase then
     stream._final_message = item.text
@@ -344,7 +344,7 @@ end
 --- What the turn came to, after the last event; before that, reads on to it.
 ---@async
 ---@return codex.Turn?
----@return codex.Error? partial items are in `data.items`
+---@return codex.Error?
 function Stream:result()
   while not self._over do self:next() end
   if self._error then return nil, self._error end
@@ -398,6 +398,7 @@ end
 local function collect(stream)
   local guard <close> = stream -- luacheck: ignore 211
   local list = {}
+  stream._items = {}
   for event in stream do list[#list + 1] = event end
   local turn, err = stream:result()
   if turn then
@@ -459,7 +460,7 @@ end
 ---@param prompt string
 ---@param opts? codex.ExecOptions
 ---@return codex.Turn?
----@return codex.Error?
+---@return codex.Error? what was done before is in `data.items` and `data.events`
 function M.exec(instance, prompt, opts)
   local given = check("codex.exec", "exec", prompt, opts, true)
   return complete(instance, "codex exec", { command = "exec", prompt = prompt, given = given })
@@ -523,7 +524,7 @@ function M.fork(instance, thread, prompt, opts)
 end
 
 --- Has Codex review changes: `uncommitted = true`, `base = branch`, `commit = sha`, or what
---- `prompt` asks for. The findings are text, in `final_message`; Codex counts no tokens for a review.
+--- `prompt` asks for. The findings are text, in `final_message`; no tokens are counted for it.
 ---@async
 ---@param opts table flags of `codex exec review`, and what codex.exec takes
 ---@return codex.Turn?

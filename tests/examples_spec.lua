@@ -1,0 +1,107 @@
+--- Every program in examples/ is run, with real Codex and a scripted model where it drives Codex.
+
+local codex = require "codex"
+local files = require "codex.files"
+local host = require "codex.core.host"
+local peers = require "tests.support.peers"
+local testing = require "codex.testing"
+
+local build = host.module_dir:match "^(.+)/lib$"
+
+--- Runs an example with a model that plays these turns.
+local function run(name, script, ...)
+  local model <close> = assert(testing.model(script))
+  local cx <close> = assert(testing.codex { model = model, binary = peers.latest })
+  local env = assert(cx.environment())
+  local argv = { host.program, "examples/" .. name .. ".lua", ... }
+  return assert(codex.proc.run(argv, { env = env, timeout = 60 })), model.requests
+end
+
+describe("the example", function()
+  it("hello asks one question", function()
+    local script = { turns = { { text = "A demo.", usage = { output_tokens = 4 } } } }
+    local result, requests = run("hello", script, "What?")
+    assert.equal("A demo.\n", result.stdout)
+    assert.truthy(result.stderr:find("4 tokens, thread ", 1, true))
+    assert.equal("What?", requests[1].prompt)
+    assert.equal(0, result.code)
+  end)
+
+  it("hello fails with the error and code 1 when Codex does", function()
+    local result = run("hello", { reply = function() return { status = 401, body = "no" } end })
+    assert.equal(1, result.code)
+    assert.truthy(result.stderr:find("auth: ", 1, true))
+    assert.equal("", result.stdout)
+  end)
+
+  it("stream shows commands and messages as they come, and fails when Codex does", function()
+    local result = run("stream", { turns = { { exec = "echo visible" }, "It works." } })
+    assert.truthy(result.stdout:find("^%$ .*echo visible"))
+    assert.truthy(result.stdout:find("It works.\n", 1, true))
+    assert.equal(0, result.code)
+    result = run("stream", { reply = function() return { status = 400, body = "no" } end })
+    assert.equal(1, result.code)
+  end)
+
+  it("fan_out answers all, and one failure costs one answer", function()
+    local script = { reply = function(request)
+      return request.prompt == "bad" and { status = 400, body = "no" } or "yes, " .. request.prompt
+    end }
+    local result = run("fan_out", script, "a", "bad", "b")
+    assert.truthy(result.stdout:find("# a\nyes, a\n# bad\nfailed: exit: no", 1, true))
+    assert.truthy(result.stdout:find("# b\nyes, b\n", 1, true))
+    assert.equal(1, result.code)
+  end)
+
+  it("structured prints a table", function()
+    local answer = { languages = { { name = "C", percent = 60 }, { name = "Lua", percent = 40 } } }
+    local result = run("structured", { turns = { { json = answer } } })
+    assert.equal("C             60 %\nLua           40 %\n", result.stdout)
+  end)
+
+  it("notify writes a line for each turn that Codex tells it of", function()
+    local path = peers.home "notify" .. "/turns.log"
+    local model <close> = assert(testing.model { turns = { "first", "second" } })
+    local hook = { host.program, peers.root .. "/examples/notify.lua", path }
+    local cx <close> = assert(testing.codex {
+      model = model, binary = peers.latest, config = { notify = hook },
+    })
+    local turn = assert(cx.exec("1", { skip_git_repo_check = true }))
+    assert(cx.resume(turn, "2", { skip_git_repo_check = true }))
+    local wanted = ("%s: first\n%s: second\n"):format(turn.thread_id, turn.thread_id)
+    for _ = 1, 200 do -- Codex does not wait for it
+      if files.read(path) == wanted then break end
+      codex.sleep(0.02)
+    end
+    assert.equal(wanted, files.read(path))
+  end)
+
+  it("embed is a C program with a host inside its own loop", function()
+    local compile = ([[$(cat %s/flags) -o %s/embed examples/embed.c -L%s -lcodexlua \
+      $(pkg-config --libs lua5.4 libuv) -Wl,-rpath,%s]]):format(build, build, build, build)
+    local result = assert(codex.proc.run { "sh", "-c", compile })
+    assert.equal(0, result.code, result.stderr)
+    result = assert(codex.proc.run({ build .. "/embed" }, { timeout = 20 }))
+    assert.equal("sum\t5\nweather\tsunny\nexit code 7\n", result.stdout)
+    assert.equal(0, result.code, result.stderr)
+  end)
+
+  it("demo reviews a repository and has its hook run", function()
+    local env = { CODEX_BINARY = peers.latest }
+    local argv = { host.program, "examples/demo.lua", peers.home "demo" }
+    local result = assert(codex.proc.run(argv, { env = env, timeout = 120 }))
+    assert.equal(0, result.code, result.stdout .. result.stderr)
+    assert.truthy(result.stdout:find("## critical: A master password opens every account", 1, true))
+    assert.truthy(result.stdout:find("ran 3 times", 1, true))
+    assert.equal(3, select(2, result.stdout:gsub("\n  %x+%-%x+%-%x+%-%x+%-%x+: ", "")))
+  end)
+end)
+
+it("every program in examples/ has a test here", function()
+  local text = assert(files.read "tests/examples_spec.lua")
+  local request = assert(require("luv").fs_scandir "examples")
+  for name in function() return require("luv").fs_scandir_next(request) end do
+    local word = name:match "^([%w_]+)%.%w+$"
+    assert.truthy(text:find('it%("' .. word), name)
+  end
+end)
