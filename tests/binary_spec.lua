@@ -56,6 +56,13 @@ describe("the Codex that is run", function()
     assert.truthy(err.message:find "CODEX_BINARY")
   end)
 
+  it("gets from us what npm's launcher would have given it", function()
+    assert.same({ CODEX_MANAGED_BY_NPM = "1" }, binary.launcher_environment(peers.latest))
+    local env = binary.launcher_environment(peers.old)
+    assert.truthy(uv.fs_access(env.PATH:match "^[^:]+" .. "/rg", "X"))
+    assert.same({}, binary.launcher_environment "/usr/bin/codex")
+  end)
+
   for _, name in ipairs { "latest", "middle", "old" } do
     it("is the native program behind npm's launcher of " .. peers.version[name], function()
       local launcher = peers.root .. "/tests/peers/node_modules/codex-" .. name .. "/bin/codex.js"

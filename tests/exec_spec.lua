@@ -98,6 +98,17 @@ describe("codex.exec with a recorded stream", function()
     assert.equal("junk", err.data.events[#err.data.events - 1].type)
   end)
 
+  it("has no credential in an error", function()
+    local path = peers.root .. "/tests/fixtures/exec-0.169.0-h401.jsonl"
+    local program = replay.program(([[
+      echo "Bearer sk-proj-0123456789abcdefghij was refused" >&2
+      sed 's/bad key/key sk-proj-0123456789abcdefghij/g' %s; exit 1]]):format(peers.quote(path)))
+    local _, err = with(program).exec "x"
+    assert.equal("auth", err.kind)
+    assert.truthy(tostring(err):find "redacted")
+    assert.is_nil(tostring(err):find "sk%-proj")
+  end)
+
   it("kills at the time limit and at silence", function()
     local program = replay.program [[echo '{"type":"thread.started","thread_id":"t"}'; sleep 60]]
     local _, err = with(program, { timeout = 0.3 }).exec "x"

@@ -85,6 +85,18 @@ local function native(path)
   return real and M.behind_launcher(real) or path
 end
 
+--- What npm's launcher would have put into the environment of the program behind it: that it was
+--- installed by npm, and, up to 0.120, where its `rg` is (newer ones know it themselves).
+---@param path string the native program
+---@return table<string, string>
+function M.launcher_environment(path)
+  if not path:find "/node_modules/.*/vendor/" then return {} end
+  local env = { CODEX_MANAGED_BY_NPM = "1" }
+  local tools = (path:match "^(.+)/codex/codex$" or "") .. "/path"
+  if is_program(tools .. "/rg") then env.PATH = tools .. ":" .. (os.getenv "PATH" or "") end
+  return env
+end
+
 ---@class codex.Binary
 ---@field path string
 ---@field source "option"|"CODEX_BINARY"|"bundle"|"npm"|"PATH"

@@ -70,9 +70,11 @@ end
 --- Options for codex.proc from the instance's settings and those of one call.
 ---@param instance table
 ---@param given table
-function M.proc_options(instance, given)
+---@param path string the Codex to run
+function M.proc_options(instance, given, path)
   local s = instance._settings
-  local env = instances.environment(instance)
+  local env = require("codex.binary").launcher_environment(path)
+  for name, value in pairs(instances.environment(instance)) do env[name] = value end
   for name, value in pairs(given.env or {}) do env[name] = value end
   return {
     env = env, clear_env = s.clear_env, cwd = s.cwd, input = given.input,
@@ -101,7 +103,7 @@ function M.exit_error(name, code, signal, stderr)
 end
 
 local function finish_call(instance, name, given, argv)
-  local proc_options = M.proc_options(instance, given)
+  local proc_options = M.proc_options(instance, given, argv[1])
   if given.dry_run then return M.plan(instance, argv, proc_options.env, given.input) end
   local result, err = proc.run(argv, proc_options)
   if not result or result.code == 0 then return result, err end
@@ -278,7 +280,7 @@ function M.interactive(instance, prompt, opts)
   if type(target) == "string" then argv[#argv + 1] = target end
   if prompt then argv[#argv + 1] = prompt end
   if argv[#argv] == "--" then argv[#argv] = nil end
-  local proc_options = M.proc_options(instance, given)
+  local proc_options = M.proc_options(instance, given, argv[1])
   if given.dry_run then return M.plan(instance, argv, proc_options.env) end
   proc_options.stdin, proc_options.stdout, proc_options.stderr = "inherit", "inherit", "inherit"
   proc_options.same_group, proc_options.input = true, nil

@@ -36,13 +36,19 @@ end
 
 local M = {}
 
+local redact = require("codex.core.log").redact
+
+--- Makes one. What looks like a credential is taken out of its texts.
 ---@param kind codex.ErrorKind
 ---@param message string
 ---@param more? { code?: string|integer, data?: table, stderr?: string }
 ---@return codex.Error
 function M.new(kind, message, more)
-  local err = setmetatable({ kind = kind, message = message }, Error)
-  if more then err.code, err.data, err.stderr = more.code, more.data, more.stderr end
+  local err = setmetatable({ kind = kind, message = redact(message) }, Error)
+  if more then
+    err.code, err.data = more.code, more.data
+    err.stderr = more.stderr and redact(more.stderr)
+  end
   return err
 end
 

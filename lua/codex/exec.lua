@@ -12,6 +12,7 @@ local events = require "codex.events"
 local files = require "codex.files"
 local instances = require "codex.instance"
 local json = require "codex.json"
+local log = require "codex.log"
 local options = require "codex.options"
 local proc = require "codex.proc"
 local sessions = require "codex.sessions"
@@ -89,7 +90,7 @@ end
 
 local function start(stream, argv)
   local instance, given = stream._instance, stream._given
-  local proc_options = command.proc_options(instance, given)
+  local proc_options = command.proc_options(instance, given, argv[1])
   proc_options.input = stream._prompt or ""
   if given.dry_run then
     return { plan = command.plan(instance, argv, proc_options.env, stream._prompt) }
@@ -290,7 +291,7 @@ function Stream:_finish()
   self._exit_code = status.code
   self._stderr = stderr
   if err then
-    err.stderr = err.stderr or events.clean_stderr(stderr)
+    err.stderr = err.stderr or log.redact((events.clean_stderr(stderr)))
     self:_fail(err)
     return
   end

@@ -290,7 +290,7 @@ function M.run(argv, opts)
   }
   err = M.ended(status, argv[1])
   if err then
-    err.data, err.stderr = result, result.stderr
+    err.data, err.stderr = result, require("codex.log").redact(result.stderr)
     return nil, err
   end
   return result
