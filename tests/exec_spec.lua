@@ -36,16 +36,25 @@ describe("codex.exec with a recorded stream", function()
     assert.truthy(program.read("argv"):find "\n%-\n$")
   end)
 
+  it("takes relative paths from our folder, wherever Codex runs", function()
+    local program = replay.program 'pwd > $dir/cwd; exit 9'
+    with(program, { cwd = "/" }).exec("x", { images = "a.png", output_schema = "s.json" })
+    assert.equal("/\n", program.read "cwd")
+    assert.truthy(program.read("argv"):find("--image=" .. peers.root .. "/a.png", 1, true))
+    assert.truthy(program.read("argv"):find("--output-schema=" .. peers.root .. "/s.json", 1, true))
+  end)
+
   it("asks for JSON without colour, with options under Codex's names", function()
     local program = replay.fixture "0.169.0-plain"
     assert(with(program).exec("x", {
-      sandbox = "read-only", model = "m", ephemeral = true, images = { "a.png", "b.png" },
+      sandbox = "read-only", model = "m", ephemeral = true, images = { "a.png", "/b.png" },
       add_dir = { "/a" }, config = { tools = { web = { on = true } } }, enable = { "goals" },
       args = { "--oss" },
     }))
     local argv = program.read "argv"
     for _, word in ipairs { "--json", "--color=never", "--sandbox=read-only", "--model=m",
-      "--ephemeral", "--image=a.png", "--image=b.png", "--add-dir=/a", "--config=tools.web.on=true",
+      "--ephemeral", "--image=" .. peers.root .. "/a.png", "--image=/b.png",
+      "--add-dir=/a", "--config=tools.web.on=true",
       "--enable=goals", "--oss" } do
       assert.truthy(("\n" .. argv):find("\n" .. word .. "\n", 1, true), word)
     end

@@ -21,7 +21,8 @@ local M = {}
 
 local NETWORK_WAIT = 60 -- seconds
 
-local own_options = { "network_wait", "retry", "tee", "prompt" }
+--- Options beside the flags and those of every run.
+local own_options = { "network_wait", "retry", "tee" }
 
 ---@class codex.Turn
 ---@field thread_id string
@@ -43,19 +44,33 @@ Stream.__name = "codex.stream"
 
 -- ---- Preparing ---------------------------------------------------------------------------------
 
+--- Paths are relative to our folder; Codex may run in another.
+local function absolute(path)
+  if type(path) == "table" then
+    local list = {}
+    for i, each in ipairs(path) do list[i] = absolute(each) end
+    return list
+  end
+  if type(path) ~= "string" or path:sub(1, 1) == "/" then return path end
+  return require("luv").cwd() .. "/" .. path
+end
+
 --- Options as flags want them: a schema table becomes a file, the answer's file a neighbour of it.
 local function materialise(stream, given)
   local flags = {}
   for name, value in pairs(given) do flags[name] = value end
   flags.json, flags.color = true, "never"
+  flags.images, flags.image = absolute(given.images or given.image), nil
   if type(given.output_schema) == "table" then
     local file, err = files.temporary(json.encode(given.output_schema))
     if not file then return nil, err end
     stream._schema_file = file
     flags.output_schema = file.path
+  else
+    flags.output_schema = absolute(given.output_schema)
   end
   if given.output_last_message then
-    local file, err = files.temporary("", given.output_last_message)
+    local file, err = files.temporary("", absolute(given.output_last_message))
     if not file then return nil, err end
     stream._answer_file = file
     flags.output_last_message = file.path
@@ -84,8 +99,8 @@ end
 --- The usage that a thread had before this turn, so that the turn's own is the difference.
 local function usage_before(instance, id)
   if not id then return nil end
-  local known = instance._usage and instance._usage[id]
-  return known or sessions.usage(instances.home(instance), id)
+  local recorded = sessions.usage(instances.home(instance), id) -- others may have gone on with it
+  return recorded or (instance._usage and instance._usage[id])
 end
 
 local function start(stream, argv)
@@ -428,7 +443,11 @@ local function complete(instance, name, spec)
 end
 
 local function check(name, which, prompt, opts, prompt_needed)
-  local given = options.check(name, opts, command.known(which, own_options))
+  local known = command.known(which, own_options)
+  known.input = nil -- that is the prompt
+  known.prompt = which == "exec review" or nil
+  known.retry = name ~= "codex.stream" or nil
+  local given = options.check(name, opts, known)
   if prompt ~= nil and type(prompt) ~= "string" then
     options.raise(("%s: the prompt must be a string, got %s"):format(name, type(prompt)))
   end
@@ -467,6 +486,15 @@ function M.exec(instance, prompt, opts)
   return complete(instance, "codex exec", { command = "exec", prompt = prompt, given = given })
 end
 
+local function thread_of(name, target, given)
+  if type(target) == "table" then target = target.thread_id end
+  if target == nil and given.last then return nil end
+  if type(target) ~= "string" or target == "" or target:sub(1, 1) == "-" then
+    options.raise(name .. ": the thread must be an id, a name, or a turn")
+  end
+  return target
+end
+
 --- Runs one turn as a stream of events, for a generic for. Leaving the loop in any way ends Codex.
 --- `stream:result()` gives the turn afterwards.
 ---@async
@@ -480,20 +508,12 @@ function M.stream(instance, prompt, opts)
   if rest.resume or rest.fork then
     which = rest.resume and "exec resume" or "exec fork"
     target, rest.resume, rest.fork = rest.resume or rest.fork, nil, nil
+    target = thread_of("codex.stream", target, rest)
   end
   local given = check("codex.stream", which, prompt, opts and rest, which ~= "exec fork")
   local spec = { command = which, target = target, prompt = prompt, given = given }
   local stream = open(instance, "codex exec", spec)
   return stream, nil, nil, stream
-end
-
-local function thread_of(name, target, given)
-  if type(target) == "table" then target = target.thread_id end
-  if target == nil and given.last then return nil end
-  if type(target) ~= "string" or target == "" or target:sub(1, 1) == "-" then
-    options.raise(name .. ": the thread must be an id, a name, or a turn")
-  end
-  return target
 end
 
 --- Goes on with a thread.
