@@ -214,6 +214,43 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.equal("ok", turn.final_message)
     end)
 
+    test("sends images", function()
+      repository()
+      local one_pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwAD"
+        .. "hgGAWjR9awAAAABJRU5ErkJggg=="
+      shell("printf %s " .. one_pixel .. " | base64 -d > dot.png")
+      play { "a dot" }
+      assert(cx.exec("?", { skip_git_repo_check = true, images = { work .. "/dot.png" } }))
+      assert.truthy(model.requests[1].prompt:find "^<image .*</image>%?$")
+      assert.truthy(json.encode(model.requests[1].body):find("data:image/png;base64,", 1, true))
+    end)
+
+    test("layers a profile over the configuration", function()
+      play { "ok" }
+      local path, text = cx.home .. "/deep.config.toml", 'developer_instructions = "be deep"\n'
+      if is_old then -- a table of config.toml then
+        path = cx.home .. "/config.toml"
+        text = assert(files.read(path)) .. '\n[profiles.deep]\nmodel_reasoning_effort = "high"\n'
+      end
+      assert(files.write(path, text))
+      assert(cx.exec("1", { skip_git_repo_check = true, profile = "deep" }))
+      local body = json.encode(model.requests[1].body)
+      assert.truthy(body:find(is_old and '"effort":"high"' or "be deep", 1, true))
+    end)
+
+    if name == "latest" then
+      test("works in a new worktree", function()
+        repository()
+        play { { exec = "pwd" }, "done" }
+        local turn = assert(cx.exec("1", { cwd = work, worktree = true, yolo = true }))
+        local command = turn.items[1]
+        assert.equal("command_execution", command.type)
+        assert.is_nil(command.aggregated_output:find("^" .. work:gsub("%p", "%%%0") .. "\n"))
+        local listed = assert(codex.proc.run { "git", "-C", work, "worktree", "list" }).stdout
+        assert.truthy(listed:find(command.aggregated_output:match "%S+", 1, true))
+      end)
+    end
+
     -- Failures ---------------------------------------------------------------------------------
 
     test("refuses a folder that is not trusted", function()
