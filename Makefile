@@ -56,7 +56,8 @@ say   = $(SAY_$(V))
 all: $(BUILD)/codex-lua $(BUILD)/libcodexlua.so $(MODULES) ## the program, library and modules
 
 $(BUILD)/codex-lua: $(BUILD)/host/main.o $(BUILD)/libcodexlua.a
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libcodexlua.a -Wl,-E $(LIBS)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@.new $< $(BUILD)/libcodexlua.a -Wl,-E $(LIBS)
+	@mv -f $@.new $@
 
 $(BUILD)/libcodexlua.a: $(LIB_OBJ)
 	$(call say,AR)rm -f $@ && ar rcs $@ $^
@@ -65,14 +66,15 @@ $(BUILD)/libcodexlua.so: $(LIB_OBJ)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libcodexlua.so.0 -o $@ $^ $(LIBS)
 	@ln -sf $(@F) $@.0
 
-# Modules are opened on first require: what they are linked with costs no script its start.
+# Modules are opened on first require: what they are linked with costs no script its start. The
+# editing library keeps memory for good, so that it must stay (nodelete).
 $(BUILD)/lib/codex/core/httpd.so: $(BUILD)/host/httpd.o $(BUILD)/bindings/httpd.o
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^ -lmicrohttpd
 
 $(BUILD)/lib/codex/core/edit.so: $(BUILD)/bindings/edit.o
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^ -ledit
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ -ledit
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -1,5 +1,6 @@
---- Before and after every test: the same open files, no live core object, no open luv handle, no
---- child, the same working directory. What a test leaves is that test's failure.
+--- Before and after every test: the same open files, live core objects, open luv handles, children
+--- and working directory. What a test leaves is that test's failure. What before_each opened is
+--- there before and after; whether after_each closes it is looked at when its file has ended.
 
 local busted = require "busted"
 local core = require "codex.core.task"
@@ -36,7 +37,10 @@ if os.getenv "CX_GC" == "stress" then collectgarbage("incremental", 100, 1000, 6
 local before
 
 local function look()
-  return { files = open_files(), cwd = uv.cwd(), handles = open_handles(), children = children() }
+  return {
+    files = open_files(), cwd = uv.cwd(), handles = open_handles(), children = children(),
+    objects = table.concat(core.live(), " "),
+  }
 end
 
 --- What is there now and was not before the test, in words.
@@ -47,8 +51,6 @@ local function leftovers()
       left[#left + 1] = ("%s\nbefore: %s\nafter: %s"):format(what, was, after[what])
     end
   end
-  local live = core.live()
-  if #live > 0 then left[#left + 1] = "live objects: " .. table.concat(live, ", ") end
   return left
 end
 
@@ -66,4 +68,12 @@ busted.subscribe({ "test", "end" }, function(element, parent)
   end
   local message = "left open:\n" .. table.concat(left, "\n")
   busted.publish({ "error", "it" }, element, parent, message, {})
+end)
+
+busted.subscribe({ "file", "end" }, function(element)
+  require("codex.async").sleep(0)
+  local live = core.live()
+  if #live == 0 then return end
+  local message = "left open after the file: " .. table.concat(live, ", ")
+  busted.publish({ "error", "file" }, element, nil, message, {})
 end)
