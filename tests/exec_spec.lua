@@ -152,6 +152,11 @@ describe("codex.exec with a recorded stream", function()
     local _, err = with(program).exec("x", { retry = 3 })
     assert.equal("auth", err.kind)
     assert.equal(1, #program.read("runs"):gsub("[^\n]", ""))
+    local body = "echo x >> $dir/runs; sed '$d' %scommand.jsonl; sed 1,2d %sh500.jsonl; exit 1"
+    program = replay.program(body:format(path, path))
+    _, err = with(program).exec("x", { retry = 3 })
+    assert.equal("server", err.code)
+    assert.equal(1, #program.read("runs"):gsub("[^\n]", ""))
   end)
 
   it("mirrors the raw lines into a file as they arrive", function()
