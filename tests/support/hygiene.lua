@@ -22,12 +22,12 @@ end
 
 local function children()
   local file = io.open(("/proc/self/task/%d/children"):format(uv.os_getpid()))
-  local text = file and file:read "a" or ""
+  local text = file and file:read("a"):gsub(" ", "\n") or ""
   if file then file:close() end
   return text
 end
 
-local function open_handles() return table.concat(host.handles(), " ") end
+local function open_handles() return table.concat(host.handles(), "\n") end
 
 uv.new_pipe():close() -- with its first stream a loop opens a spare descriptor, which it keeps
 
@@ -39,17 +39,27 @@ local before
 local function look()
   return {
     files = open_files(), cwd = uv.cwd(), handles = open_handles(), children = children(),
-    objects = table.concat(core.live(), " "),
+    objects = table.concat(core.live(), "\n"),
   }
 end
 
---- What is there now and was not before the test, in words.
+--- The lines of one text that the other does not have as often.
+local function added(was, is)
+  local count, list = {}, {}
+  for line in was:gmatch "[^\n]+" do count[line] = (count[line] or 0) + 1 end
+  for line in is:gmatch "[^\n]+" do
+    count[line] = (count[line] or 0) - 1
+    if count[line] < 0 then list[#list + 1] = line end
+  end
+  return table.concat(list, ", ")
+end
+
+--- What is there now and was not before the test, in words. What is gone was still closing then.
 local function leftovers()
   local left, after = {}, look()
   for what, was in pairs(before) do
-    if after[what] ~= was then
-      left[#left + 1] = ("%s\nbefore: %s\nafter: %s"):format(what, was, after[what])
-    end
+    local new = added(was, after[what])
+    if new ~= "" then left[#left + 1] = what .. ": " .. new end
   end
   return left
 end
