@@ -74,7 +74,9 @@ static void arm(cx_proc *proc) {
     uv_timer_stop(&proc->timer);
 }
 
+/* The loop's clock stands still while a script computes: a period must not begin in the past. */
 static void set_due(cx_proc *proc, deadline which, uint64_t ms) {
+  if (ms) uv_update_time(proc->timer.loop);
   proc->due[which] = ms ? uv_now(proc->timer.loop) + ms : 0;
   arm(proc);
 }

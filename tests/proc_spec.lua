@@ -469,6 +469,15 @@ describe("ending a program", function()
     assert.is_false(alive(p.pid))
   end)
 
+  it("grants the whole grace period, also by a script that was busy before", function()
+    local p = sh("trap 'sleep 0.1; exit 6' TERM; echo ready; while :; do sleep 0.01; done",
+      { grace = 0.5 })
+    p:line()
+    local start = uv.hrtime()
+    while uv.hrtime() - start < 6e8 do end
+    assert.equal(6, p:stop().code)
+  end)
+
   it("that is stopped by a signal works too", function()
     local p = sh("trap 'exit 1' TERM; echo ready; while :; do sleep 1; done", { grace = 0.1 })
     p:line()
