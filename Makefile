@@ -44,10 +44,10 @@ CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/*_
 # What tests run in: nothing of the user's is read or written, nobody's account is used.
 HOME_DIR = $(abspath $(BUILD))/home
 TEST_ENV = env -u OPENAI_API_KEY -u CODEX_API_KEY -u CODEX_LUA_LOG -u DBUS_SESSION_BUS_ADDRESS \
-           HOME=$(HOME_DIR) CODEX_HOME=$(HOME_DIR)/.codex XDG_CONFIG_HOME=$(HOME_DIR)/.config \
-           XDG_STATE_HOME=$(HOME_DIR)/.local/state XDG_DATA_HOME=$(HOME_DIR)/.local/share \
-           XDG_CACHE_HOME=$(HOME_DIR)/.cache XDG_RUNTIME_DIR=$(HOME_DIR)/run
-RUN = mkdir -p -m 700 $(HOME_DIR)/.codex $(HOME_DIR)/run; $(TEST_ENV)
+           HOME="$(HOME_DIR)" CODEX_HOME="$(HOME_DIR)/.codex" XDG_CONFIG_HOME="$(HOME_DIR)/.config" \
+           XDG_STATE_HOME="$(HOME_DIR)/.local/state" XDG_DATA_HOME="$(HOME_DIR)/.local/share" \
+           XDG_CACHE_HOME="$(HOME_DIR)/.cache" XDG_RUNTIME_DIR="$(HOME_DIR)/run"
+RUN = mkdir -p -m 700 "$(HOME_DIR)/.codex" "$(HOME_DIR)/run"; $(TEST_ENV)
 
 SAY_0 = @echo '  $(1)	$(@:$(BUILD)/%=%)';
 say   = $(SAY_$(V))
@@ -176,7 +176,7 @@ bench: deps ## measures start-up, children, parsing
 
 demo: deps ## a review of a real repository by real Codex and a scripted model
 	@$(MAKE) --no-print-directory all
-	@$(RUN) CODEX_BINARY=$(CURDIR)/tests/peers/node_modules/codex-latest/bin/codex.js \
+	@$(RUN) CODEX_BINARY="$(CURDIR)/tests/peers/node_modules/codex-latest/bin/codex.js" \
 	  $(BUILD)/codex-lua examples/demo.lua
 
 # ---- Install --------------------------------------------------------------------------------------
