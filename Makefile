@@ -44,9 +44,10 @@ CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/*_
 # What tests run in: nothing of the user's is read or written, nobody's account is used.
 HOME_DIR = $(abspath $(BUILD))/home
 TEST_ENV = env -u OPENAI_API_KEY -u CODEX_API_KEY -u CODEX_LUA_LOG -u DBUS_SESSION_BUS_ADDRESS \
-           HOME="$(HOME_DIR)" CODEX_HOME="$(HOME_DIR)/.codex" XDG_CONFIG_HOME="$(HOME_DIR)/.config" \
-           XDG_STATE_HOME="$(HOME_DIR)/.local/state" XDG_DATA_HOME="$(HOME_DIR)/.local/share" \
-           XDG_CACHE_HOME="$(HOME_DIR)/.cache" XDG_RUNTIME_DIR="$(HOME_DIR)/run"
+           HOME="$(HOME_DIR)" CODEX_HOME="$(HOME_DIR)/.codex" \
+           XDG_CONFIG_HOME="$(HOME_DIR)/.config" XDG_STATE_HOME="$(HOME_DIR)/.local/state" \
+           XDG_DATA_HOME="$(HOME_DIR)/.local/share" XDG_CACHE_HOME="$(HOME_DIR)/.cache" \
+           XDG_RUNTIME_DIR="$(HOME_DIR)/run"
 RUN = mkdir -p -m 700 "$(HOME_DIR)/.codex" "$(HOME_DIR)/run"; $(TEST_ENV)
 
 SAY_0 = @echo '  $(1)	$(@:$(BUILD)/%=%)';
@@ -99,9 +100,10 @@ $(BUILD)/flags: FORCE
 need = @missing=; for p in $(1); do \
     case "$$(dpkg-query -Wf '$${db:Status-Status}' $$p 2>/dev/null)" in installed) ;; \
     *) missing="$$missing $$p";; esac; done; \
-  [ -z "$$missing" ] || { echo "installing$$missing"; sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+  [ -z "$$missing" ] || { echo "installing$$missing"; sudo=; [ "$$(id -u)" = 0 ] || \
+      sudo=$$(command -v sudo || echo false); [ -t 0 ] || sudo="$${sudo:+$$sudo -n}"; \
     command -v apt-get >/dev/null && $$sudo apt-get update -qq && \
-    DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
+    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
       $$missing >/dev/null || \
     { echo "These packages must be installed by hand:$$missing" >&2; exit 1; }; }
 
@@ -186,6 +188,9 @@ FILES = $(D)/bin/codex-lua $(D)/include/codex_lua.h $(D)/lib/libcodexlua.a $(D)/
         $(D)/lib/libcodexlua.so.0 $(D)/lib/pkgconfig/codex-lua.pc $(SHARE)/man/man1/codex-lua.1 \
         $(SHARE)/bash-completion/completions/codex-lua $(SHARE)/zsh/site-functions/_codex-lua \
         $(SHARE)/fish/vendor_completions.d/codex-lua.fish
+# Folders that uninstall takes away when nothing else is in them.
+EMPTY = lib/pkgconfig share/man/man1 share/bash-completion/completions share/bash-completion \
+        share/zsh/site-functions share/zsh share/fish/vendor_completions.d share/fish
 optional = if [ -e $(1) ]; then install -D -m 644 $(1) $(2); fi
 
 install: all ## to PREFIX, below DESTDIR
@@ -196,7 +201,8 @@ install: all ## to PREFIX, below DESTDIR
 	ln -sf libcodexlua.so.0 $(D)/lib/libcodexlua.so
 	mkdir -p $(D)/lib/pkgconfig $(D)/lib/codex-lua/codex/core $(SHARE)/codex-lua
 	printf '%s\n' 'Name: codex-lua' 'Description: Lua that drives Codex' 'Version: $(VERSION)' \
-	  'Requires.private: $(PKG)' 'Libs: -L$(PREFIX)/lib -lcodexlua' 'Cflags: -I$(PREFIX)/include' \
+	  'Requires: lua5.4 libuv' 'Requires.private: lua5.4-luv libcjson' \
+	  'Libs: -L$(PREFIX)/lib -lcodexlua' 'Cflags: -I$(PREFIX)/include' \
 	  > $(D)/lib/pkgconfig/codex-lua.pc
 	install -m 644 $(MODULES) $(D)/lib/codex-lua/codex/core
 	cp -R $(wildcard lua scripts notify) $(SHARE)/codex-lua/
@@ -204,9 +210,11 @@ install: all ## to PREFIX, below DESTDIR
 	@$(call optional,host/completion.bash,$(SHARE)/bash-completion/completions/codex-lua)
 	@$(call optional,host/completion.zsh,$(SHARE)/zsh/site-functions/_codex-lua)
 	@$(call optional,host/completion.fish,$(SHARE)/fish/vendor_completions.d/codex-lua.fish)
+	@[ -n "$(DESTDIR)" ] || ldconfig 2>/dev/null || true
 
 uninstall: ## takes away what install put there
 	rm -rf $(FILES) $(D)/lib/codex-lua $(SHARE)/codex-lua
+	@rmdir $(EMPTY:%=$(D)/%) 2>/dev/null || true
 
 # ---- Other ----------------------------------------------------------------------------------------
 comma := ,
