@@ -338,3 +338,19 @@ describe("flags.argv", function()
       raised("exec", { config = { a = { b = print } } }))
   end)
 end)
+
+describe("the declarations for language servers", function()
+  it("name every option of exec", function()
+    local text = ""
+    for _, name in ipairs { "lua/codex/_meta/flags.lua", "lua/codex/exec.lua" } do
+      local file = assert(io.open(name))
+      text = text .. file:read "a"
+      file:close()
+    end
+    local by_us = { json = true, color = true } -- always given, so that events can be read
+    for _, row in ipairs(flags.commands.exec) do
+      local field = "---@field " .. row.option .. "? "
+      assert.equal(not by_us[row.option], text:find(field, 1, true) ~= nil, row.option)
+    end
+  end)
+end)

@@ -85,8 +85,7 @@ local function check(name, which, prompt, opts, prompt_needed)
   return given
 end
 
---- Every flag of `codex exec` in snake_case (codex.flags has the list), and:
----@class codex.ExecOptions
+---@class codex.ExecOptions: codex.ExecFlags
 ---@field output_schema? table|string a JSON schema, or the path of one
 ---@field output_last_message? string a file for the answer; it keeps its content when the run fails
 ---@field config? table<string, any> nested tables become `-c` overrides

@@ -1,0 +1,29 @@
+---@meta codex.flags
+--- The flags of `codex exec` as options, for the language server; codex.flags has them for every
+--- command and decides by the binary at hand. "Since" is the first of the versions that were looked
+--- at (0.60.1, 0.80.0, 0.100.0, 0.120.0, 0.140.0, 0.153.4, 0.169.0).
+
+---@class codex.ExecFlags
+---@field enable? string|string[] --enable
+---@field disable? string|string[] --disable
+---@field strict_config? boolean --strict-config, since 0.140.0
+---@field ignore_user_config? boolean --ignore-user-config, since 0.140.0
+---@field ignore_rules? boolean --ignore-rules, since 0.140.0
+---@field profile? string --profile
+---@field model? string --model
+---@field oss? boolean --oss
+---@field local_provider? "lmstudio"|"ollama"|string --local-provider
+---@field cyber_access_program? "standard"|"daybreak_blue"|"daybreak_red"|string --cyber-access-program, since 0.169.0
+---@field sandbox? "read-only"|"workspace-write"|"danger-full-access"|string --sandbox
+---@field approve_for_me? boolean --approve-for-me, since 0.153.4
+---@field full_auto? boolean --full-auto, gone in 0.140.0
+---@field dangerously_bypass_approvals_and_sandbox? boolean --dangerously-bypass-approvals-and-sandbox; also `yolo`
+---@field dangerously_bypass_hook_trust? boolean --dangerously-bypass-hook-trust, since 0.140.0
+---@field trust? boolean --trust, since 0.169.0
+---@field skip_git_repo_check? boolean --skip-git-repo-check
+---@field cwd? string --cd; also `cd`
+---@field add_dir? string|string[] --add-dir
+---@field worktree? boolean --worktree, since 0.169.0
+---@field images? string|string[] --image; also `image`
+---@field thread_source? string --thread-source, since 0.153.4
+---@field ephemeral? boolean --ephemeral, since 0.100.0
