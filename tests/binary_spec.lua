@@ -66,7 +66,8 @@ describe("the Codex that is run", function()
   for _, name in ipairs { "latest", "middle", "old" } do
     it("is the native program behind npm's launcher of " .. peers.version[name], function()
       local launcher = peers.root .. "/tests/peers/node_modules/codex-" .. name .. "/bin/codex.js"
-      os.execute(("mkdir -p %s && ln -s %s %s/codex"):format(work, launcher, work))
+      local quoted = peers.quote(work)
+      os.execute(("mkdir -p %s && ln -s %s %s/codex"):format(quoted, peers.quote(launcher), quoted))
       uv.os_setenv("PATH", work)
       local found = assert(binary.resolve())
       assert.equal("npm", found.source)

@@ -83,8 +83,8 @@ describe("what a Codex can do", function()
     local cache = work .. "/cache-rubbish"
     probe_elsewhere(path, cache)
     local n = runs()
-    local spoil = "for f in %s/codex-lua/capabilities/*; do echo '{\"half\":' > $f; done"
-    os.execute(spoil:format(cache))
+    local spoil = "for f in %s/codex-lua/capabilities/*; do echo '{\"half\":' > \"$f\"; done"
+    os.execute(spoil:format(peers.quote(cache)))
     assert.equal(peers.version.latest .. "\n", probe_elsewhere(path, cache).stdout)
     assert.equal(2 * n, runs())
   end)

@@ -77,9 +77,9 @@ describe("the example", function()
   end)
 
   it("embed is a C program with a host inside its own loop", function()
-    local compile = ([[$(cat %s/flags) -o %s/embed examples/embed.c -L%s -lcodexlua \
-      $(pkg-config --libs lua5.4 libuv) -Wl,-rpath,%s]]):format(build, build, build, build)
-    local result = assert(codex.proc.run { "sh", "-c", compile })
+    local compile = [[$(cat "$0/flags") -o "$0/embed" examples/embed.c -L"$0" -lcodexlua \
+      $(pkg-config --libs lua5.4 libuv) -Wl,-rpath,"$0"]]
+    local result = assert(codex.proc.run { "sh", "-c", compile, build })
     assert.equal(0, result.code, result.stderr)
     result = assert(codex.proc.run({ build .. "/embed" }, { timeout = 20 }))
     assert.equal("sum\t5\nweather\tsunny\nexit code 7\n", result.stdout)

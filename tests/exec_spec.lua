@@ -134,14 +134,14 @@ describe("codex.exec with a recorded stream", function()
   end)
 
   it("does not count a wait for the network that ended", function()
-    local path = peers.root .. "/tests/fixtures/exec-0.169.0-"
+    local path = peers.quote(peers.root .. "/tests/fixtures/exec-0.169.0-")
     local body = "head -n 3 %sconnrefused.jsonl; sed 1,2d %splain.jsonl; sleep 0.5"
     local program = replay.program(body:format(path, path))
     assert(with(program).exec("x", { network_wait = 0.2 }))
   end)
 
   it("repeats a run only when it may, and nothing was done yet", function()
-    local path = peers.root .. "/tests/fixtures/exec-0.169.0-"
+    local path = peers.quote(peers.root .. "/tests/fixtures/exec-0.169.0-")
     local program = replay.program(([[
       echo x >> $dir/runs
       [ $(wc -l < $dir/runs) -ge 3 ] && { cat %splain.jsonl; exit 0; }
@@ -169,7 +169,7 @@ describe("codex.exec with a recorded stream", function()
   it("removes the private file of a schema, whatever happens", function()
     local program = replay.program [[
       for word in "$@"; do case $word in --output-schema=*) f=${word#*=};; esac; done
-      echo "$f" > $dir/path; stat -c %a "$f" > $dir/mode; cp "$f" $dir/schema; exit 3]]
+      echo "$f" > $dir/path; stat -c %a "$f" > $dir/mode; cp "$f" "$dir/schema"; exit 3]]
     local _, err = with(program).exec("x", { output_schema = { type = "object" } })
     assert.equal(3, err.data.exit_code)
     assert.equal('{"type":"object"}', program.read "schema")

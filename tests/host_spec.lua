@@ -44,8 +44,9 @@ describe("the command line", function()
   end)
 
   it("skips a first line for the shell", in_folder(function(folder)
-    program.write(folder .. "/x.lua", "#!" .. program.path .. "\nprint 'from the shell'\n", 493)
-    assert.equal("from the shell\n", assert(proc.run({ folder .. "/x.lua" })).stdout)
+    program.write(folder .. "/x.lua", "#!/usr/bin/env codex-lua\nprint 'from the shell'\n", 493)
+    local env = { PATH = program.path:match "(.*)/" .. ":" .. os.getenv "PATH" }
+    assert.equal("from the shell\n", assert(proc.run({ folder .. "/x.lua" }, { env = env })).stdout)
   end))
 
   it("helps", function()

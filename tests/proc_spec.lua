@@ -204,7 +204,7 @@ describe("the child", function()
 
   it("goes on when nobody holds it any more, and leaves no trace", function()
     local folder, remove = program.folder()
-    sh("sleep 0.1; echo x >" .. folder .. "/file", { stdout = "null" })
+    sh("sleep 0.1; echo x >'" .. folder .. "/file'", { stdout = "null" })
     collectgarbage()
     collectgarbage()
     assert.is_true(eventually(function() return uv.fs_stat(folder .. "/file") ~= nil end))
@@ -587,7 +587,7 @@ describe("cancelling a task that runs a program", function()
 
   it("in the middle ends the program", function()
     local folder, remove = program.folder()
-    local task = async.spawn(run, "echo $$ >" .. folder .. "/pid; sleep 1000")
+    local task = async.spawn(run, "echo $$ >'" .. folder .. "/pid'; sleep 1000")
     local text
     assert.is_true(eventually(function()
       local file <close> = io.open(folder .. "/pid")

@@ -4,7 +4,7 @@ local proc = require "codex.proc"
 
 --- Types into the prompt on a terminal of its own and returns what the terminal showed.
 local function type_in(lines)
-  local shell = "script -qec " .. peers.quote(host.program) .. " /dev/null"
+  local shell = "script -qec " .. peers.quote(peers.quote(host.program)) .. " /dev/null"
   local p = assert(proc.spawn({ "sh", "-c", shell }, {
     stdin = "pipe", timeout = 20, env = { TERM = "dumb", HOME = peers.home "repl" },
   }))
