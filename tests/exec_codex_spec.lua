@@ -134,7 +134,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
         { skip_git_repo_check = true })
       assert.is_nil(turn)
       assert.same({ "exit", "unknown_session" }, { err.kind, err.code })
-      -- 0.100 silently begins another thread instead; it is known by its id.
+      -- 0.101 silently begins another thread instead; it is known by its id.
       assert.equal(is_old, err.data.thread_id ~= nil)
     end)
 
@@ -309,7 +309,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       local turn, err = cx.exec("1", { skip_git_repo_check = true, network_wait = 1, timeout = 30 })
       assert.is_nil(turn)
       assert.equal("network", err.code)
-      -- 0.100 gives up by itself; the newer ones would wait for ever.
+      -- 0.101 gives up by itself; the newer ones would wait for ever.
       assert.equal(is_old and "exit" or "timeout", err.kind)
       assert.is_true((uv.hrtime() - started) / 1e9 < 20)
     end)

@@ -13,7 +13,9 @@ local flags = {}
 -- that is "since 0.140.0" is not in 0.120.0, and nobody looked at the versions in between. There we
 -- allow it, because Codex itself refuses an unknown flag clearly and at once. "Gone" is the first
 -- version whose help lacks it; `exec` of 0.140 still accepted --full-auto in secret.
-local samples = { "0.60.1", "0.80.0", "0.100.0", "0.120.0", "0.140.0", "0.153.4", "0.169.0" }
+local samples = {
+  "0.60.1", "0.80.0", "0.100.0", "0.101.0", "0.120.0", "0.140.0", "0.153.4", "0.169.0",
+}
 
 -- Option, flag, kind, aliases, known values. The order is the order of arguments.
 --

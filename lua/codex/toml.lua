@@ -6,7 +6,7 @@
 
 local toml = {}
 
--- What Codex 0.100.0, 0.153.4 and 0.169.0 do with `-c KEY=VALUE` (the spec shows it):
+-- What Codex 0.101.0, 0.153.4 and 0.169.0 do with `-c KEY=VALUE` (the spec shows it):
 --   * the text is split at the first '=', and KEY is trimmed;
 --   * KEY is split at every '.'. Quotes mean nothing there: a."b.c" names the keys `"b` and `c"`;
 --   * all overrides make one layer, which is merged into config.toml table by table, so an inline

@@ -4,7 +4,7 @@
 -- nothing but io.popen, so that the pure Lua modules can be tested without the host.
 
 local peers = {
-  version = { latest = "0.169.0", middle = "0.153.4", old = "0.100.0" },
+  version = { latest = "0.169.0", middle = "0.153.4", old = "0.101.0" },
 }
 
 local folders = {

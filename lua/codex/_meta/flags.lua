@@ -1,7 +1,7 @@
 ---@meta codex.flags
 --- The flags of `codex exec` as options, for the language server; codex.flags has them for every
 --- command and decides by the binary at hand. "Since" is the first of the versions that were looked
---- at (0.60.1, 0.80.0, 0.100.0, 0.120.0, 0.140.0, 0.153.4, 0.169.0).
+--- at (0.60.1, 0.80.0, 0.100.0, 0.101.0, 0.120.0, 0.140.0, 0.153.4, 0.169.0).
 
 ---@class codex.ExecFlags
 ---@field enable? string|string[] --enable
@@ -13,11 +13,11 @@
 ---@field model? string --model
 ---@field oss? boolean --oss
 ---@field local_provider? "lmstudio"|"ollama"|string --local-provider
----@field cyber_access_program? "standard"|"daybreak_blue"|"daybreak_red"|string --cyber-access-program, since 0.169.0
+---@field cyber_access_program? "standard"|"daybreak_blue"|"daybreak_red"|string since 0.169.0
 ---@field sandbox? "read-only"|"workspace-write"|"danger-full-access"|string --sandbox
 ---@field approve_for_me? boolean --approve-for-me, since 0.153.4
 ---@field full_auto? boolean --full-auto, gone in 0.140.0
----@field dangerously_bypass_approvals_and_sandbox? boolean --dangerously-bypass-approvals-and-sandbox; also `yolo`
+---@field dangerously_bypass_approvals_and_sandbox? boolean also `yolo`
 ---@field dangerously_bypass_hook_trust? boolean --dangerously-bypass-hook-trust, since 0.140.0
 ---@field trust? boolean --trust, since 0.169.0
 ---@field skip_git_repo_check? boolean --skip-git-repo-check
