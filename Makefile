@@ -30,7 +30,7 @@ DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
 ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
-CORE     := err buf log lines json spawn watch proc paths attach boot host
+CORE     := err buf log lines json spawn watch proc paths attach boot state host
 BOOT     := async error
 LOADABLE := httpd edit
 HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)

@@ -63,7 +63,7 @@ int cx_host_start_string(cx_host *host, const char *code, const char *name, int 
 int cx_host_post(cx_host *host, const char *event, const char *payload, size_t n);
 
 /* Asks the script to end: the first call cancels it and lets children end, the second kills them.
- * May be called from a signal handler and from another thread. */
+ * May be called from a signal handler. */
 void cx_host_interrupt(cx_host *host);
 
 /* What went wrong last, in words; "" when nothing did. Valid until the next call. */

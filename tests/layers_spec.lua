@@ -23,7 +23,8 @@ local may = {
   ["host/httpd"] = "err buf log",
   ["host/secret"] = "err buf",
   ["host/link"] = parsers .. " proc",
-  ["host/host"] = "codex_lua " .. parsers .. " attach boot paths proc bind modules",
+  ["host/state"] = "codex_lua log attach boot paths bind modules",
+  ["host/host"] = "codex_lua " .. parsers .. " state",
   ["host/main"] = "codex_lua paths",
   ["host/codex_lua"] = "",
   ["bindings/bind"] = "err log",
@@ -33,8 +34,8 @@ local binding = parsers .. " paths proc http httpd secret link bind modules"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {
-  lua = "host/host host/boot bindings",
-  uv = "host/watch host/proc host/attach host/host host/httpd host/http host/secret host/link "
+  lua = "host/host host/state host/boot bindings",
+  uv = "host/watch host/proc host/attach host/state host/httpd host/http host/secret host/link "
     .. "bindings",
 }
 local foreign_headers = {

@@ -1,0 +1,49 @@
+/* What host.c and state.c share, and nobody else: the host itself, and how its Lua state is made.
+ */
+#ifndef CX_STATE_H
+#define CX_STATE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <lua.h>
+#include <uv.h>
+
+#include "attach.h"
+#include "bind.h"
+#include "codex_lua.h"
+#include "log.h"
+#include "paths.h"
+
+struct cx_host {
+  cx_env env; /* first: bindings' on_failure finds its host through it */
+  uv_loop_t loop;
+  uv_async_t wakeup;
+  cx_attach *attach; /* to the caller's loop, or NULL */
+  cx_log log;
+  cx_paths paths;
+  cx_host_done done;
+  void *done_user;
+  void (*on_log)(void *user, const char *level, const char *line);
+  void *log_user;
+  char *error;
+  _Atomic int interrupts; /* how often cx_host_interrupt was called */
+  int handled;            /* of these, how many the loop has seen */
+  _Atomic int64_t interrupted_at;
+  bool running, exiting, failed, closing;
+  int code;
+};
+
+/* A lua_CFunction that fills an empty state: libraries, search paths, our modules, os.exit. Its
+ * argument is the host as a light userdata. */
+int cx__state_fill(lua_State *L);
+
+void cx__state_preload(lua_State *L, const char *name, lua_CFunction open);
+
+/* A message handler: adds a traceback, but leaves the error of os.exit alone. */
+int cx__state_traceback(lua_State *L);
+
+/* A callback that no task stands behind raised an error: it is said, and the script has failed. */
+void cx__host_fail(cx_env *env, const char *message);
+
+#endif
