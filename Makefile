@@ -146,10 +146,13 @@ lint: ## clang-format, clang-tidy, luacheck
 format: ## formats the C code
 	clang-format -i $(C_FILES)
 
-SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
+SAN    := -fsanitize=address,undefined -fno-sanitize-recover=all
+ASAN    = UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=quarantine_size_mb=8 \
+          $(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(SAN)" \
+          CFLAGS="-O1 -g -fno-omit-frame-pointer"
 asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
-	@UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=quarantine_size_mb=8 $(MAKE) --no-print-directory BUILD=build/asan \
-	  SANITIZE="$(SAN)" CFLAGS="-O1 -g -fno-omit-frame-pointer" all core-tests suite
+	@$(ASAN) all core-tests
+	@$(ASAN) suite
 
 SPINE    := $(foreach s,async proc json lines log error options host layers,tests/$(s)_spec.lua)
 VALGRIND := valgrind -q --child-silent-after-fork=yes --error-exitcode=9 --leak-check=full \

@@ -97,6 +97,34 @@ describe("the example", function()
   end)
 end)
 
+describe("the README", function()
+  local function blocks()
+    local list, text = {}, assert(files.read "README.md")
+    for code in text:gmatch "```lua\n(.-)```" do list[#list + 1] = code end
+    return list
+  end
+
+  it("has code that compiles", function()
+    for _, code in ipairs(blocks()) do assert(load(code, "=README")) end
+  end)
+
+  it("has a test of a workflow that runs as it stands", function()
+    for _, code in ipairs(blocks()) do
+      if code:find("codex.testing", 1, true) then
+        local dir = peers.home "readme"
+        assert(codex.proc.run { "git", "init", "-q", dir })
+        local env = { CODEX_BINARY = peers.latest }
+        local argv = { host.program, "-e", code }
+        local result = assert(codex.proc.run(argv, { cwd = dir, env = env, timeout = 60 }))
+        assert.equal("", result.stderr)
+        assert.equal(0, result.code)
+        return
+      end
+    end
+    error "there is none"
+  end)
+end)
+
 it("every program in examples/ has a test here", function()
   local text = assert(files.read "tests/examples_spec.lua")
   local request = assert(require("luv").fs_scandir "examples")
