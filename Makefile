@@ -31,7 +31,8 @@ ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
 CORE     := err buf log lines json spawn watch proc paths attach boot state host
-BOOT     := async error
+BOOT     := async binary capability command error events exec files flags instance json log options \
+            proc sessions stream toml
 LOADABLE := httpd edit
 HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)
 BIND_OBJ := $(patsubst bindings/%.c,$(BUILD)/bindings/%.o,\

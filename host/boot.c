@@ -3,10 +3,27 @@
 
 #include <lauxlib.h>
 
-/* The linker makes these from build/boot/NAME.luac. */
-extern const char _binary_async_luac_start[], _binary_async_luac_end[];
-extern const char _binary_error_luac_start[], _binary_error_luac_end[];
+/* The same list as BOOT in the Makefile. */
+#define CX_BOOT_MAP(XX)                                                                            \
+  XX(async)                                                                                        \
+  XX(binary)                                                                                       \
+  XX(capability)                                                                                   \
+  XX(command)                                                                                      \
+  XX(error)                                                                                        \
+  XX(events)                                                                                       \
+  XX(exec)                                                                                         \
+  XX(files)                                                                                        \
+  XX(flags)                                                                                        \
+  XX(instance)                                                                                     \
+  XX(json)                                                                                         \
+  XX(log)                                                                                          \
+  XX(options)                                                                                      \
+  XX(proc)                                                                                         \
+  XX(sessions)                                                                                     \
+  XX(stream)                                                                                       \
+  XX(toml)
 
+/* Runs a module as require does: with its name, and giving back what it returns. */
 static int run(lua_State *L, const char *start, const char *end) {
   if (luaL_loadbufferx(L, start, (size_t)(end - start), "=boot", "b") != LUA_OK)
     return lua_error(L);
@@ -15,10 +32,17 @@ static int run(lua_State *L, const char *start, const char *end) {
   return 1;
 }
 
-int luaopen_codex_async(lua_State *L) {
-  return run(L, _binary_async_luac_start, _binary_async_luac_end);
-}
+/* The linker makes the bytes from build/boot/NAME.luac. */
+#define XX(name)                                                                                   \
+  extern const char _binary_##name##_luac_start[], _binary_##name##_luac_end[];                    \
+  static int open_##name(lua_State *L) {                                                           \
+    return run(L, _binary_##name##_luac_start, _binary_##name##_luac_end);                         \
+  }
+CX_BOOT_MAP(XX)
+#undef XX
 
-int luaopen_codex_error(lua_State *L) {
-  return run(L, _binary_error_luac_start, _binary_error_luac_end);
-}
+const cx_boot_module cx_boot_modules[] = {
+#define XX(name) {"codex." #name, open_##name},
+    CX_BOOT_MAP(XX)
+#undef XX
+        {NULL, NULL}};

@@ -116,8 +116,8 @@ int cx__state_fill(lua_State *L) {
   luaL_openlibs(L);
   set_search_paths(L, &host->paths);
   cx__state_preload(L, "luv", open_luv);
-  cx__state_preload(L, "codex.async", luaopen_codex_async);
-  cx__state_preload(L, "codex.error", luaopen_codex_error);
+  for (const cx_boot_module *m = cx_boot_modules; m->name; m++)
+    cx__state_preload(L, m->name, m->open);
   cx__state_preload(L, "codex.core.host", open_host);
   cx__state_preload(L, "codex.core.json", luaopen_codex_core_json);
   cx__state_preload(L, "codex.core.lines", luaopen_codex_core_lines);

@@ -128,8 +128,9 @@ end
 --- Takes the next thing with a method of the raw object, waiting for it if need be.
 function Proc:_take(method)
   if self._reading then error("another task is already reading this program's output", 3) end
+  local raw = self._raw
   while true do
-    local value, name, text = self._raw[method](self._raw)
+    local value, name, text = raw[method](raw)
     if value then return value end
     if name == "EOF" then return nil end
     if name then return nil, E.new("protocol", text, { code = name }) end

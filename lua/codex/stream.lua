@@ -229,7 +229,7 @@ function Stream:next()
   if line then
     if self._tee then self._tee:write(line, "\n") end
     local event = events.decode(line)
-    self:_watch_network(event)
+    if event.type == "error" or self._network_timer then self:_watch_network(event) end
     local handler = absorb[event.type]
     err = handler and handler(self, event)
     if err then self:_abort(err) end
