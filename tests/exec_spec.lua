@@ -164,6 +164,13 @@ describe("codex.exec with a recorded stream", function()
     local path = program.dir .. "/tee.jsonl"
     assert(with(program, { tee = path }).exec "x")
     assert.equal(files.read "tests/fixtures/exec-0.169.0-websearch.jsonl", files.read(path))
+    assert.equal(tonumber("600", 8), require("luv").fs_stat(path).mode & tonumber("777", 8))
+    local said
+    local cx = with(program, { tee = "/dev/full", log = function(_, message) said = message end })
+    assert(cx.exec "x")
+    assert.truthy(said:find "cannot write the mirror file")
+    local _, err = with(program, { tee = "/nonexistent/x" }).exec "x"
+    assert.same({ "io", "ENOENT" }, { err.kind, err.code })
   end)
 
   it("removes the private file of a schema, whatever happens", function()

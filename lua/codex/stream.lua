@@ -73,12 +73,17 @@ local function materialise(stream, given)
   return flags
 end
 
---- Opens the file that mirrors the raw lines.
+--- Opens the file that mirrors the raw lines, for the user alone: it holds what was said.
 local function open_tee(path)
-  local file, message = io.open(path, "a")
-  if not file then return nil, E.new("io", "cannot write " .. message) end
-  file:setvbuf "line"
-  return file
+  local uv = require "luv"
+  local fd, message, name = uv.fs_open(path, "a", tonumber("600", 8))
+  if not fd then
+    return nil, E.new("io", ("cannot write '%s': %s"):format(path, message), { code = name })
+  end
+  return {
+    write = function(line) return uv.fs_write(fd, line .. "\n") end,
+    close = function() uv.fs_close(fd) end,
+  }
 end
 
 --- The thread that is meant by an id or a name. Codex itself would begin a new thread for a name
@@ -182,6 +187,15 @@ function Stream:_watch_network(event)
   end)
 end
 
+--- A mirror that cannot be written is no reason to end the run; it is said once.
+function Stream:_mirror(line)
+  local ok, message = self._tee.write(line)
+  if ok then return end
+  instances.say(self._instance, "error", "%s: cannot write the mirror file: %s", self._name, message)
+  self._tee.close()
+  self._tee = nil
+end
+
 local absorb = {}
 
 absorb["thread.started"] = function(stream, event)
@@ -227,7 +241,7 @@ function Stream:next()
   if self._error then return self:_end_with_failure() end
   local line, err = self._proc:line()
   if line then
-    if self._tee then self._tee:write(line, "\n") end
+    if self._tee then self:_mirror(line) end
     local event = events.decode(line)
     if event.type == "error" or self._network_timer then self:_watch_network(event) end
     local handler = absorb[event.type]
@@ -360,7 +374,7 @@ function Stream:_clean()
   if self._network_timer then self._network_timer:close() end
   if self._schema_file then self._schema_file:close() end
   if self._answer_file then self._answer_file:close() end
-  if self._tee then self._tee:close() end
+  if self._tee then self._tee.close() end
   self._network_timer, self._schema_file, self._answer_file, self._tee = nil, nil, nil, nil
 end
 
