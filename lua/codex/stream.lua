@@ -191,7 +191,8 @@ end
 function Stream:_mirror(line)
   local ok, message = self._tee.write(line)
   if ok then return end
-  instances.say(self._instance, "error", "%s: cannot write the mirror file: %s", self._name, message)
+  local text = "%s: cannot write the mirror file: %s"
+  instances.say(self._instance, "error", text, self._name, message)
   self._tee.close()
   self._tee = nil
 end
