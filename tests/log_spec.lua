@@ -17,6 +17,7 @@ describe("the log", function()
     local all = 'log.debug "d" log.info "i" log.warn "w" log.error "e"'
     assert.equal(4, select(2, stderr_of(all, { CODEX_LUA_LOG = "debug" }):gsub("\n", "")))
     assert.equal("", stderr_of(all, { CODEX_LUA_LOG = "off" }))
+    assert.matches("'loud' is no level", stderr_of('log.warn "x"', { CODEX_LUA_LOG = "loud" }))
     assert.equal("codex-lua: error: e\n", stderr_of('log.level "error" ' .. all))
   end)
 

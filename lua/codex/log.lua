@@ -17,7 +17,10 @@ local M = {
 }
 
 local wanted = os.getenv "CODEX_LUA_LOG"
-if wanted and wanted ~= "" then core.level(wanted) end
+if wanted and wanted ~= "" and not pcall(core.level, wanted) then
+  local text = "CODEX_LUA_LOG: '%s' is no level (debug, info, warn, error, off)"
+  core.write("warn", text:format(wanted))
+end
 
 for _, level in ipairs { "debug", "info", "warn", "error" } do
   ---@param format string as for string.format
