@@ -199,6 +199,12 @@ end
 
 -- ---- The work ----------------------------------------------------------------------------------
 
+local function positive(text)
+  local number = tonumber(text)
+  if number and number > 0 then return math.tointeger(number) or number end
+  return nil, ("'%s' is not a positive number"):format(text)
+end
+
 local function parse_arguments()
   local parser = cli.parser("review", "Several Codex reviewers look at your changes at once.")
   parser:mutex(
@@ -213,8 +219,8 @@ local function parse_arguments()
   parser:option("--output", "write the report to a file"):argname "FILE"
   parser:option("-C --directory", "the repository"):default "."
   parser:option("--model", "the model that reviews")
-  parser:option("--concurrency", "reviewers at once"):convert(math.tointeger):default "4"
-  parser:option("--timeout", "seconds for each reviewer"):convert(tonumber):default "900"
+  parser:option("--concurrency", "reviewers at once"):convert(positive):default "4"
+  parser:option("--timeout", "seconds for each reviewer"):convert(positive):default "900"
   return parser:parse()
 end
 
@@ -257,7 +263,7 @@ local function main()
       })
       progress("review: %s %s", name, turn and "is done" or "failed")
       return turn, err
-    end, { concurrency = args.concurrency })
+    end, { concurrency = math.ceil(args.concurrency) })
     report.findings = merge(names, turns)
     report.tokens = tokens_of(turns, #names)
     for i, name in ipairs(names) do

@@ -121,6 +121,7 @@ describe("codex-lua review", function()
     for _, words in ipairs {
       { "--bogus" }, { "--base", "main", "--commit", "HEAD" }, { "--reviewer", "nobody" },
       { "--base", "no-such-branch" }, { "-C", "/" }, { "--fail-on", "terrible" },
+      { "--concurrency", "0" }, { "--timeout", "soon" },
     } do
       local result = review(nothing, table.unpack(words))
       assert.equal(2, result.code, table.concat(words, " "))
