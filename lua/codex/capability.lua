@@ -135,6 +135,18 @@ local function probe(path, print_)
   return capabilities
 end
 
+--- The task that probes this binary: one, however many wait for it.
+local function begin_probe(path, print_)
+  local real = require("luv").fs_realpath(path)
+  underway[print_] = underway[print_] or async.spawn(function()
+    local done <close> = setmetatable({}, { -- luacheck: ignore 211
+      __close = function() underway[print_] = nil end,
+    })
+    return probe(real, print_)
+  end)
+  return underway[print_]
+end
+
 --- Probes a binary, or remembers.
 ---@async
 ---@param path string
@@ -147,11 +159,8 @@ function M.of(path)
   end
   local known = remembered[print_] or load(print_)
   if not known then
-    local real = require("luv").fs_realpath(path)
-    underway[print_] = underway[print_] or async.spawn(probe, real, print_)
     local err
-    known, err = underway[print_]:join()
-    underway[print_] = nil
+    known, err = begin_probe(path, print_):join()
     if not known then return nil, err end
   end
   remembered[print_] = known
