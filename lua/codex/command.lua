@@ -263,7 +263,7 @@ end
 -- ---- The terminal interface --------------------------------------------------------------------
 
 --- Runs Codex's own terminal interface on this program's terminal, and waits for it to end.
---- 0.169 works through a daemon that stays when the interface has ended; `no_daemon = true` says no.
+--- 0.169 works through a daemon that stays after it; not with `no_daemon = true`.
 --- `resume` and `fork` take a thread id or name, or true for the last one.
 ---@async
 ---@param prompt? string
