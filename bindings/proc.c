@@ -39,7 +39,8 @@ static void wake(child *c) { cx_bind_call(c->env, c->wake_ref, NULL, NULL); }
 static void on_output(void *user, const char *data, size_t n) {
   child *c = user;
   if (c->discard) return;
-  cx_lines_feed(&c->lines, data, n);
+  /* Without memory a piece would be missing unnoticed: better to end the child. */
+  if (cx_lines_feed(&c->lines, data, n) != 0) cx_proc_stop(c->proc, CX_EMEMORY);
   bool wanted = c->wanted;
   c->wanted = false; /* said anew by a reader who wants more; one who gave up must not count */
   if (wanted) wake(c);

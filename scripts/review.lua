@@ -81,20 +81,23 @@ end
 local function uncommitted(dir)
   local has_head = git(dir, "rev-parse", "--verify", "--quiet", "HEAD")
   local base = has_head and "HEAD" or "4b825dc642cb6eb9a060e54bf8d69288fbee4904" -- the empty tree
-  local tracked, problem = git(dir, "diff", "--no-color", base)
+  local tracked, problem = git(dir, "diff", "--no-color", "--no-ext-diff", base)
   if not tracked then return nil, problem end
   local new
   new, problem = untracked(dir)
   return new and tracked .. new, problem
 end
 
---- The diff that is asked for, and words for it.
+--- The diff that is asked for, and words for it. In CI a branch's name is somebody else's word: it
+--- must not be taken for an option.
 local function find_change(args)
   if args.commit then
-    local diff, problem = git(args.directory, "show", "--no-color", args.commit)
+    local diff, problem = git(args.directory, "show", "--no-color", "--no-ext-diff",
+      "--end-of-options", args.commit)
     return diff, problem or ("commit " .. args.commit)
   elseif args.base then
-    local diff, problem = git(args.directory, "diff", "--no-color", args.base .. "...HEAD")
+    local diff, problem = git(args.directory, "diff", "--no-color", "--no-ext-diff",
+      "--end-of-options", args.base .. "...HEAD")
     return diff, problem or ("everything since " .. args.base)
   end
   local diff, problem = uncommitted(args.directory)
@@ -125,6 +128,21 @@ local function is_same(a, b)
   return shared * 2 >= math.min(n, m)
 end
 
+--- What does not follow the schema. The model is asked for it, and may answer otherwise.
+local function problem_of(output)
+  local list = type(output) == "table" and output.findings
+  if type(list) ~= "table" then return "the answer has no list of findings" end
+  for i, finding in ipairs(list) do
+    for _, field in ipairs { "title", "body", "severity", "file" } do
+      if type(finding) ~= "table" or type(finding[field]) ~= "string" then
+        return ("finding %d has no %s"):format(i, field)
+      end
+    end
+    if math.type(finding.line) ~= "integer" then finding.line = 0 end
+    if not rank[finding.severity] then finding.severity = "medium" end
+  end
+end
+
 local function add(merged, finding, reviewer)
   for _, known in ipairs(merged) do
     if is_same(known, finding) then
@@ -143,7 +161,6 @@ local function merge(names, turns)
   local merged = codex.json.array()
   for i, name in ipairs(names) do
     for _, finding in ipairs(turns[i] and turns[i].output.findings or {}) do
-      if not rank[finding.severity] then finding.severity = "medium" end
       add(merged, finding, name)
     end
   end
@@ -261,6 +278,8 @@ local function main()
         cwd = args.directory, sandbox = "read-only", output_schema = schema, model = args.model,
         timeout = args.timeout, retry = 3,
       })
+      local problem = turn and problem_of(turn.output)
+      if problem then turn, err = nil, codex.error.new("protocol", problem) end
       progress("review: %s %s", name, turn and "is done" or "failed")
       return turn, err
     end, { concurrency = math.ceil(args.concurrency) })

@@ -89,6 +89,14 @@ describe("what a Codex can do", function()
     assert.equal(2 * n, runs())
   end)
 
+  it("is asked each time where nothing can be written", function()
+    local path, runs = counted "unwritable"
+    assert.equal(peers.version.latest .. "\n", probe_elsewhere(path, "/dev/null/x").stdout)
+    local n = runs()
+    assert.equal(peers.version.latest .. "\n", probe_elsewhere(path, "/dev/null/x").stdout)
+    assert.equal(2 * n, runs())
+  end)
+
   it("cannot be asked from another program, and that is said", function()
     local c, err = capability.of "/bin/true"
     assert.is_nil(c)

@@ -60,6 +60,26 @@ describe("codex.exec with a recorded stream", function()
     end
   end)
 
+  it("is not upset by events of another shape", function()
+    local program = replay.program [[cat <<'END'
+{"type":"thread.started","thread_id":null}
+{"type":"thread.started"}
+{"type":"item.completed","item":null}
+{"type":"item.completed","item":{"type":7,"text":{}}}
+{"type":"item.completed","item":{"id":"item_0","type":"agent_message","text":null}}
+{"type":"error","message":null}
+{"type":"turn.failed","error":null}
+{"type":"turn.completed","usage":{"input_tokens":"many","output_tokens":null}}
+END
+]]
+    local turn, err = with(program).exec "x"
+    assert.is_nil(turn)
+    assert.same({ "exit", "turn_failed" }, { err.kind, err.code })
+    program = replay.program [[echo '{"type":"turn.completed","usage":{"input_tokens":null}}']]
+    turn = assert(with(program).exec "x")
+    assert.is_nil(turn.thread_id)
+  end)
+
   it("takes lines that are no events for junk and goes on", function()
     local path = peers.quote(peers.root .. "/tests/fixtures/exec-0.169.0-plain.jsonl")
     local program = replay.program("echo 'some warning'; echo '[1,2'; cat " .. path)

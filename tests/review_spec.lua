@@ -110,6 +110,27 @@ describe("codex-lua review", function()
     assert.truthy(result.stdout:find("**The security reviewer failed:** exit: no", 1, true))
   end)
 
+  it("takes an answer that does not follow the schema for a failure", function()
+    for _, answer in ipairs {
+      { json = { 1, 2 } }, { json = { findings = "none" } }, { json = { findings = { 7 } } },
+      { json = { findings = { { title = "x" } } } },
+    } do
+      local result = review(function() return answer end, "--reviewer", "tests")
+      assert.equal(3, result.code, result.stderr)
+      assert.truthy(result.stdout:find("**The tests reviewer failed:** protocol: ", 1, true))
+    end
+  end)
+
+  it("does not take a revision for an option of git", function()
+    local path = peers.home "review" .. "/written"
+    for _, option in ipairs { "--base=", "--commit=" } do
+      local result = review(nothing, option .. "--output=" .. path)
+      assert.equal(2, result.code)
+    end
+    assert.is_nil(files.read(path))
+    assert.is_nil(files.read(path .. "...HEAD"))
+  end)
+
   it("has nothing to do where nothing changed", function()
     local result, requests = review(nothing, "--base", "topic")
     assert.equal(0, #requests)

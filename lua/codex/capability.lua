@@ -44,10 +44,8 @@ end
 local function load(print_)
   local text = files.read(cache_path(print_))
   local cached = text and json.decode(text)
-  if type(cached) ~= "table" or cached.format ~= FORMAT or cached.fingerprint ~= print_ then
-    return nil
-  end
-  return cached
+  local fits = type(cached) == "table" and cached.format == FORMAT and cached.fingerprint == print_
+  return fits and cached or nil
 end
 
 local function store(capabilities)
@@ -59,12 +57,12 @@ local function store(capabilities)
   if not ok then require("codex.log").debug("capabilities are not cached: %s", err) end
 end
 
---- Runs the binary with a CODEX_HOME of its own, so that nobody's config.toml colours the answer.
+--- Runs the binary with a CODEX_HOME of its own, so that nobody's config.toml colours the answer;
+--- with the user's where no folder can be made.
 local function ask(path, argv)
   local home = files.cache_dir() .. "/probe-home"
-  local made, err = files.make_dir(home)
-  if not made then return nil, err end
-  local env = { CODEX_HOME = home, RUST_BACKTRACE = false, RUST_LOG = false }
+  local env = { RUST_BACKTRACE = false, RUST_LOG = false }
+  if files.make_dir(home) then env.CODEX_HOME = home end
   return proc.run({ path, table.unpack(argv) }, { env = env, timeout = PROBE_TIMEOUT })
 end
 

@@ -47,7 +47,7 @@ end
 ---@field exited boolean
 ---@field code integer -1 when a signal ended it
 ---@field signal integer 0 when none did
----@field reason? "ETIMEOUT"|"EIDLE"|"ECANCELLED" why we ended it
+---@field reason? "ETIMEOUT"|"EIDLE"|"ECANCELLED"|"EMEMORY" why we ended it
 ---@field max_rss_kib integer of the largest process; at least our own peak, as Linux counts it
 ---@field cpu_us integer
 
@@ -255,7 +255,7 @@ Proc.__close = Proc.close
 ---@field stderr string its tail
 ---@field duration number seconds
 
-local reasons = { ETIMEOUT = "timeout", EIDLE = "idle", ECANCELLED = "cancelled" }
+local reasons = { ETIMEOUT = "timeout", EIDLE = "idle", ECANCELLED = "cancelled", EMEMORY = "io" }
 
 --- The error for a program that we ended, or nil when it ended by itself.
 ---@param status codex.ProcStatus
@@ -266,6 +266,7 @@ function M.ended(status, name)
   if not kind then return nil end
   local text = kind == "timeout" and "was not done in time"
     or kind == "idle" and "said nothing for too long"
+    or kind == "io" and "was ended because memory ran out"
     or "was cancelled"
   return E.new(kind, ("%s %s"):format(name, text))
 end

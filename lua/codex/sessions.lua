@@ -72,7 +72,8 @@ function M.usage(home, id)
     if line:find('"token_count"', 1, true) then
       local entry = json.decode(line)
       local info = type(entry) == "table" and type(entry.payload) == "table" and entry.payload.info
-      if type(info) == "table" then total = info.total_token_usage or total end
+      local sum = type(info) == "table" and info.total_token_usage
+      if type(sum) == "table" then total = sum end
     end
   end
   return total

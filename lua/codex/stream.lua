@@ -200,6 +200,7 @@ end
 local absorb = {}
 
 absorb["thread.started"] = function(stream, event)
+  if type(event.thread_id) ~= "string" then return end
   stream.thread_id = event.thread_id
   local expected = stream._expected
   if expected and event.thread_id ~= expected then
@@ -227,10 +228,6 @@ end
 absorb["turn.failed"] = function(stream, event)
   local err = type(event.error) == "table" and event.error.message
   stream._failed_message = type(err) == "string" and err or "the turn failed"
-end
-
-absorb["error"] = function(stream, event)
-  if type(event.message) == "string" then stream._last_notice = event.message end
 end
 
 --- The next event, or nil at the end. When the run fails, the last event is
@@ -285,7 +282,8 @@ end
 local function difference(now, before)
   local own = {}
   for name, value in pairs(now) do
-    own[name] = math.type(value) == "integer" and value - (before[name] or 0) or value
+    local counted = math.type(value) == "integer"
+    own[name] = counted and value - (math.tointeger(before[name]) or 0) or value
   end
   return own
 end
@@ -355,7 +353,7 @@ function Stream:_settle_usage()
   elseif self._before then
     self._usage = difference(total, self._before)
   end
-  if self._command == "exec review" then return end -- it counts nothing
+  if self._command == "exec review" or not self.thread_id then return end -- it counts nothing
   instance._usage = instance._usage or {}
   instance._usage[self.thread_id] = total
 end
