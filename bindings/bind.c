@@ -143,6 +143,12 @@ lua_Integer cx_opt_integer(lua_State *L, int index, const char *name, lua_Intege
   return value;
 }
 
+size_t cx_opt_size(lua_State *L, int index, const char *name, size_t fallback) {
+  lua_Integer n = cx_opt_integer(L, index, name, (lua_Integer)fallback);
+  if (n <= 0) luaL_error(L, "option '%s' must be positive", name);
+  return (size_t)n;
+}
+
 bool cx_opt_bool(lua_State *L, int index, const char *name, bool fallback) {
   if (!field(L, index, name)) return fallback;
   if (!lua_isboolean(L, -1)) wrong_type(L, name, "a boolean");

@@ -57,6 +57,10 @@ void cx_bind_call(cx_env *env, int ref, cx_bind_push push, void *arg);
 /* Pushes the bytes as a string and frees the buffer, also where that raises an error. */
 void cx_bind_push_buf(lua_State *L, cx_buf *buf);
 
+/* Pushes what the JSON text says, as codex.json.decode does. 0, or CX_EJSON, CX_EDEPTH, CX_EMEMORY
+ * with nothing pushed. codex.core.json must be open. */
+int cx_bind_push_json(lua_State *L, const char *text, size_t n);
+
 /* Pushes nil, the name of the code and a text: how every binding returns failure. Returns 3. */
 int cx_bind_fail(lua_State *L, int code);
 
@@ -64,6 +68,7 @@ int cx_bind_fail(lua_State *L, int code);
  * error that names the option. */
 const char *cx_opt_string(lua_State *L, int index, const char *name, const char *fallback);
 lua_Integer cx_opt_integer(lua_State *L, int index, const char *name, lua_Integer fallback);
+size_t cx_opt_size(lua_State *L, int index, const char *name, size_t fallback); /* positive */
 bool cx_opt_bool(lua_State *L, int index, const char *name, bool fallback);
 int cx_opt_choice(lua_State *L, int index, const char *name, const char *const choices[],
                   int fallback);
