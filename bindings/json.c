@@ -175,6 +175,20 @@ static int json_decode(lua_State *L) {
   return 1;
 }
 
+static const char box_key = 'b';
+
+int cx_bind_push_json(lua_State *L, const char *text, size_t n) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &box_key);
+  box *b = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  box_empty(b);
+  int rc = cx_json_parse(&b->json, text, n);
+  if (rc != 0) return rc;
+  push_value(L, b, b->json.root);
+  box_empty(b);
+  return 0;
+}
+
 /* ---- Writing ------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -424,6 +438,8 @@ int luaopen_codex_core_json(lua_State *L) {
   add_mark(L, box_type, box_meta);
   luaL_newlib(L, functions);
   cx_bind_new(L, box_type, sizeof(box));
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &box_key);
   lua_pushvalue(L, -1);
   lua_pushcclosure(L, json_decode, 1);
   lua_setfield(L, -3, "decode");

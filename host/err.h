@@ -18,7 +18,8 @@
   XX(ESCRIPT, -9010, "the script failed")                                                          \
   XX(EUSAGE, -9011, "wrong usage")                                                                 \
   XX(EINTERRUPTED, -9012, "interrupted")                                                           \
-  XX(ELEAK, -9013, "something was left open")
+  XX(ELEAK, -9013, "something was left open")                                                      \
+  XX(EPROTOCOL, -9014, "not what the protocol allows here")
 
 enum cx_err {
 #define XX(name, code, text) CX_##name = (code),

@@ -39,7 +39,7 @@ static void advance(cx_lines *lines, size_t n) {
 /* The line is data[0 .. length); `used` bytes of the buffer belong to it. */
 static int give(cx_lines *lines, const char *data, size_t length, size_t used, const char **line,
                 size_t *n) {
-  if (length > 0 && data[length - 1] == '\r' && used > length) length--;
+  if (length > 0 && data[length - 1] == '\r' && used > length && !lines->keep_cr) length--;
   advance(lines, used);
   if (length > lines->limit) return CX_ETOOLONG;
   *line = data;

@@ -15,6 +15,7 @@ typedef struct cx_lines {
   size_t limit;   /* longest line, in bytes without its newline */
   size_t scanned; /* bytes of buf known to hold no newline */
   bool skipping;  /* inside a line that was too long */
+  bool keep_cr;   /* give lines as they are, also "\r" at their end */
   bool ended;     /* the input is complete: what is left is the last line */
 } cx_lines;
 

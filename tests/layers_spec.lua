@@ -11,18 +11,20 @@ local may = {
   ["host/log"] = "err buf",
   ["host/lines"] = "err buf",
   ["host/json"] = "err buf",
-  ["host/rpc"] = "err buf",
+  ["host/rpc"] = "err buf json",
   ["host/paths"] = "err",
   ["host/harden"] = "err",
   ["host/boot"] = "",
   ["host/spawn"] = "err proc",
   ["host/watch"] = "",
   ["host/proc"] = "err buf spawn watch",
+  ["host/pipe"] = "err",
   ["host/attach"] = "err",
   ["host/http"] = "err buf",
   ["host/httpd"] = "err buf log",
   ["host/secret"] = "err buf",
-  ["host/link"] = parsers .. " proc",
+  ["host/ws"] = "err buf",
+  ["host/link"] = parsers .. " proc pipe",
   ["host/state"] = "codex_lua log attach boot paths bind modules",
   ["host/host"] = "codex_lua " .. parsers .. " state",
   ["host/main"] = "codex_lua paths",
@@ -30,13 +32,13 @@ local may = {
   ["bindings/bind"] = "err log",
   ["bindings/modules"] = "",
 }
-local binding = parsers .. " paths proc http httpd secret link bind modules"
+local binding = parsers .. " paths proc http httpd secret ws link bind argv modules"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {
   lua = "host/host host/state host/boot bindings",
-  uv = "host/watch host/proc host/attach host/state host/httpd host/http host/secret host/link "
-    .. "bindings",
+  uv = "host/watch host/proc host/pipe host/attach host/state host/httpd host/http host/secret "
+    .. "host/link host/ws bindings",
 }
 local foreign_headers = {
   ["lua.h"] = "lua", ["lauxlib.h"] = "lua", ["lualib.h"] = "lua", ["luv/luv.h"] = "lua",

@@ -64,7 +64,13 @@ local why = {
   EMFILE = "too many open files",
 }
 
-local function spawn_error(argv, given, name, text)
+--- The error for a program that could not be started.
+---@param argv string[]
+---@param given { cwd?: string }
+---@param name string of the code
+---@param text string what the code means
+---@return codex.Error
+function M.spawn_error(argv, given, name, text)
   local message = ("cannot start '%s': %s"):format(argv[1], why[name] or text)
   if given.cwd and (name == "ENOENT" or name == "ENOTDIR") then
     local stat = require("luv").fs_stat(given.cwd)
@@ -117,7 +123,7 @@ function M.spawn(argv, opts)
   local raw, name, text = spawn_patiently(argv, raw_options("codex.proc.spawn", given), function()
     changed:notify()
   end)
-  if not raw then return nil, spawn_error(argv, given, name, text) end
+  if not raw then return nil, M.spawn_error(argv, given, name, text) end
   if given.input then
     raw:write(given.input)
     raw:close_stdin()

@@ -1,0 +1,289 @@
+/* A talking peer; see link.h. */
+#include "link.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "lines.h"
+#include "pipe.h"
+
+struct cx_link {
+  cx_proc *proc; /* one of the two, NULL once it has closed */
+  cx_pipe *pipe;
+  cx_link_events events;
+  void *user;
+  cx_lines lines;
+  cx_rpc *rpc;
+  uv_timer_t timer;     /* the next call's deadline */
+  uv_idle_t again;      /* takes up lines that were left while paused */
+  uint64_t armed;       /* when the timer fires, or 0 */
+  unsigned handles;     /* open: the transport, the timer, the idler */
+  cx_proc_status child; /* as it was at the end */
+  cx_tail tail;         /* likewise its standard error */
+  bool is_child, relay, paused, taking, told, closing;
+};
+
+static void take_lines(cx_link *link);
+
+/* ---- Closing -------------------------------------------------------------------------------- */
+
+static void release(cx_link *link) {
+  if (--link->handles > 0) return;
+  cx_rpc_end(link->rpc, CX_ECLOSED);
+  link->events.on_closed(link->user);
+  cx_rpc_free(link->rpc);
+  cx_lines_free(&link->lines);
+  cx_buf_free(&link->tail.buf);
+  free(link);
+}
+
+static void on_handle_closed(uv_handle_t *handle) { release(handle->data); }
+
+static void close_own(cx_link *link) {
+  if (uv_is_closing((uv_handle_t *)&link->timer)) return;
+  uv_close((uv_handle_t *)&link->timer, on_handle_closed);
+  uv_close((uv_handle_t *)&link->again, on_handle_closed);
+}
+
+void cx_link_close(cx_link *link) {
+  if (link->closing) return;
+  link->closing = true;
+  if (link->proc) cx_proc_close(link->proc);
+  if (link->pipe) cx_pipe_close(link->pipe);
+  close_own(link);
+}
+
+/* ---- Lines in ------------------------------------------------------------------------------- */
+
+static bool transport_ended(const cx_link *link) {
+  if (link->proc) return cx_proc_get_status(link->proc)->output_ended;
+  return !link->pipe || cx_pipe_get_status(link->pipe)->input_ended;
+}
+
+/* Once the last line was taken: no call will be answered any more. */
+static void settle(cx_link *link) {
+  if (link->paused || link->closing || link->taking || !transport_ended(link)) return;
+  if (!link->told) {
+    link->told = true;
+    cx_rpc_end(link->rpc, CX_ECLOSED);
+  }
+  if (!link->proc && !link->pipe) close_own(link);
+}
+
+static void take_line(cx_link *link, const char *line, size_t n, int rc) {
+  if (rc < 0)
+    link->events.on_junk(link->user, "", 0, rc);
+  else if (n > 0 || link->relay)
+    cx_rpc_feed(link->rpc, line, n);
+}
+
+static void take_lines(cx_link *link) {
+  const char *line;
+  size_t n;
+  int rc = 1;
+  if (link->taking) return;
+  link->taking = true;
+  while (!link->paused && !link->closing && rc != 0) {
+    rc = cx_lines_next(&link->lines, &line, &n);
+    if (rc != 0) take_line(link, line, n, rc);
+  }
+  link->taking = false;
+  if (rc == 0) settle(link);
+}
+
+static void on_bytes(void *user, const char *data, size_t n) {
+  cx_link *link = user;
+  if (cx_lines_feed(&link->lines, data, n) != 0) cx_link_stop(link, CX_EMEMORY);
+  take_lines(link);
+}
+
+static void on_transport_change(void *user) {
+  cx_link *link = user;
+  if (transport_ended(link)) {
+    cx_lines_end(&link->lines);
+    take_lines(link);
+  }
+  if (!link->closing) link->events.on_change(link->user);
+}
+
+/* Without its transport a link lives on until its last line was taken. */
+static void transport_gone(cx_link *link) {
+  cx_lines_end(&link->lines);
+  take_lines(link);
+  if (!link->closing) link->events.on_change(link->user);
+  release(link);
+}
+
+static void on_proc_closed(void *user) {
+  cx_link *link = user;
+  const cx_tail *tail = cx_proc_get_stderr(link->proc);
+  link->child = *cx_proc_get_status(link->proc);
+  link->tail.lost = tail->lost;
+  cx_buf_add(&link->tail.buf, cx_buf_bytes(&tail->buf), tail->buf.len);
+  link->proc = NULL;
+  transport_gone(link);
+}
+
+static void on_pipe_closed(void *user) {
+  cx_link *link = user;
+  link->pipe = NULL;
+  transport_gone(link);
+}
+
+static void on_again(uv_idle_t *again) {
+  cx_link *link = again->data;
+  uv_idle_stop(again);
+  take_lines(link);
+}
+
+void cx_link_pause(cx_link *link, bool paused) {
+  if (link->paused == paused) return;
+  link->paused = paused;
+  if (link->proc) cx_proc_pause(link->proc, paused);
+  if (link->pipe) cx_pipe_pause(link->pipe, paused);
+  if (!paused && !link->closing) uv_idle_start(&link->again, on_again);
+}
+
+/* ---- Deadlines ------------------------------------------------------------------------------ */
+
+static void on_timer(uv_timer_t *timer) {
+  cx_link *link = timer->data;
+  link->armed = 0;
+  cx_rpc_expire(link->rpc, uv_now(timer->loop));
+  cx_link_arm(link);
+}
+
+void cx_link_arm(cx_link *link) {
+  uint64_t due = cx_rpc_next_due(link->rpc), now = uv_now(link->timer.loop);
+  if (due == 0 || (link->armed && link->armed <= due)) return;
+  if (link->closing || uv_is_closing((uv_handle_t *)&link->timer)) return;
+  link->armed = due;
+  uv_timer_start(&link->timer, on_timer, due > now ? due - now : 0, 0);
+}
+
+/* ---- Lines out ------------------------------------------------------------------------------ */
+
+int cx_link_send(cx_link *link, const char *data, size_t n) {
+  if (link->closing) return CX_ECLOSED;
+  if (link->proc) return cx_proc_write(link->proc, data, n);
+  return link->pipe ? cx_pipe_write(link->pipe, data, n) : CX_ECLOSED;
+}
+
+static int on_send(void *user, const char *data, size_t n) { return cx_link_send(user, data, n); }
+
+void cx_link_finish(cx_link *link) {
+  if (link->proc) cx_proc_write_end(link->proc);
+  if (link->pipe) cx_pipe_write_end(link->pipe);
+}
+
+void cx_link_stop(cx_link *link, int reason) {
+  if (link->proc)
+    cx_proc_stop(link->proc, reason);
+  else
+    cx_link_close(link);
+}
+
+/* ---- What the peer says --------------------------------------------------------------------- */
+
+static void on_message(void *user, const cx_rpc_message *message) {
+  cx_link *link = user;
+  link->events.on_message(link->user, message);
+}
+
+static void on_answer(void *user, uint64_t call, int code, const cx_rpc_message *message) {
+  cx_link *link = user;
+  link->events.on_answer(link->user, call, code, message);
+}
+
+static void on_junk(void *user, const char *text, size_t n, int code) {
+  cx_link *link = user;
+  link->events.on_junk(link->user, text, n, code);
+}
+
+/* ---- Opening -------------------------------------------------------------------------------- */
+
+static cx_link *new_link(uv_loop_t *loop, const cx_link_options *options,
+                         const cx_link_events *events, void *user) {
+  static const cx_rpc_events rpc_events = {on_send, on_message, on_answer, on_junk};
+  cx_link *link = calloc(1, sizeof *link);
+  if (!link) return NULL;
+  link->rpc = cx_rpc_new(&options->rpc, &rpc_events, link);
+  if (!link->rpc) {
+    free(link);
+    return NULL;
+  }
+  link->events = *events;
+  link->user = user;
+  link->relay = options->rpc.relay;
+  cx_lines_init(&link->lines, options->line_limit);
+  link->lines.keep_cr = link->relay;
+  uv_timer_init(loop, &link->timer);
+  uv_idle_init(loop, &link->again);
+  link->timer.data = link->again.data = link;
+  return link;
+}
+
+static void ignore_closed(void *user) { (void)user; }
+
+/* There is no transport: what was made goes away unheard. */
+static int give_up(cx_link *link, int rc) {
+  link->events.on_closed = ignore_closed;
+  link->handles = 2;
+  link->closing = true;
+  close_own(link);
+  return rc;
+}
+
+int cx_link_spawn(cx_link **opened, uv_loop_t *loop, const cx_proc_options *child,
+                  const cx_link_options *options, const cx_link_events *events, void *user) {
+  static const cx_proc_events proc_events = {on_bytes, on_transport_change, on_proc_closed};
+  cx_link *link = new_link(loop, options, events, user);
+  if (!link) return CX_EMEMORY;
+  cx_proc_options own = *child;
+  own.in = own.out = CX_STDIO_PIPE;
+  own.read_size = options->read_size;
+  link->is_child = true;
+  int rc = cx_proc_open(&link->proc, loop, &own, &proc_events, link);
+  if (rc != 0) return give_up(link, rc);
+  link->handles = 3;
+  *opened = link;
+  return 0;
+}
+
+int cx_link_open(cx_link **opened, uv_loop_t *loop, int in, int out, const cx_link_options *options,
+                 const cx_link_events *events, void *user) {
+  static const cx_pipe_events pipe_events = {on_bytes, on_transport_change, on_pipe_closed};
+  cx_link *link = new_link(loop, options, events, user);
+  if (!link) return CX_EMEMORY;
+  int rc = cx_pipe_open(&link->pipe, loop, in, out, options->read_size, &pipe_events, link);
+  if (rc != 0) return give_up(link, rc);
+  link->handles = 3;
+  *opened = link;
+  return 0;
+}
+
+/* ---- Looking -------------------------------------------------------------------------------- */
+
+cx_rpc *cx_link_rpc(cx_link *link) { return link->rpc; }
+
+cx_link_status cx_link_get_status(const cx_link *link) {
+  cx_link_status status = {.ended = link->told || link->closing};
+  if (link->proc) {
+    status.unwritten = cx_proc_get_status(link->proc)->unwritten;
+    status.write_error = cx_proc_get_status(link->proc)->write_error;
+  } else if (link->pipe) {
+    status.unwritten = cx_pipe_get_status(link->pipe)->unwritten;
+    status.write_error = cx_pipe_get_status(link->pipe)->write_error;
+  }
+  return status;
+}
+
+const cx_proc_status *cx_link_child(const cx_link *link) {
+  if (link->proc) return cx_proc_get_status(link->proc);
+  return link->is_child ? &link->child : NULL;
+}
+
+const cx_tail *cx_link_stderr(const cx_link *link) {
+  return link->proc ? cx_proc_get_stderr(link->proc) : &link->tail;
+}

@@ -1,0 +1,260 @@
+/* Bytes to and from somebody who already lives; see pipe.h. */
+#include "pipe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "err.h"
+
+enum { READ_SIZE = 64 * 1024 };
+
+/* One direction. A pipe or socket is on the loop; a file is read in the thread pool. */
+typedef struct {
+  uv_pipe_t stream;
+  int fd;
+  int flags; /* of the open file, which others may share: put back at the end */
+  bool open, is_file;
+} side;
+
+struct cx_pipe {
+  cx_pipe_events events;
+  void *user;
+  cx_pipe_status status;
+  uv_loop_t *loop;
+  side in, out;
+  uv_fs_t file_read;
+  char *file_data;
+  size_t read_size;
+  uv_idle_t last;   /* its closing is the last thing that happens */
+  unsigned handles; /* open libuv handles and the request in the thread pool */
+  bool ending, paused, reading_file, closing;
+};
+
+static void changed(cx_pipe *pipe) {
+  if (!pipe->closing && pipe->events.on_change) pipe->events.on_change(pipe->user);
+}
+
+/* ---- Closing -------------------------------------------------------------------------------- */
+
+static void release(cx_pipe *pipe) {
+  if (--pipe->handles > 0) return;
+  if (pipe->events.on_closed) pipe->events.on_closed(pipe->user);
+  free(pipe->file_data);
+  free(pipe);
+}
+
+static void on_handle_closed(uv_handle_t *handle) { release(handle->data); }
+
+/* Whether both are one open file (a socket, a terminal), whose flags are then one as well. */
+static bool is_same(const side *a, const side *b) {
+  struct stat one, two;
+  return fstat(a->fd, &one) == 0 && fstat(b->fd, &two) == 0 && one.st_dev == two.st_dev &&
+         one.st_ino == two.st_ino;
+}
+
+static void close_side(cx_pipe *pipe, side *s) {
+  const side *other = s == &pipe->in ? &pipe->out : &pipe->in;
+  if (!s->open) return;
+  s->open = false;
+  if (s->is_file) {
+    close(s->fd);
+    return;
+  }
+  if (!other->open || !is_same(s, other)) fcntl(s->fd, F_SETFL, s->flags);
+  uv_close((uv_handle_t *)&s->stream, on_handle_closed);
+}
+
+void cx_pipe_close(cx_pipe *pipe) {
+  if (pipe->closing) return;
+  pipe->closing = true;
+  /* A read in the pool may still use the descriptor of a file. */
+  if (!pipe->reading_file) close_side(pipe, &pipe->in);
+  close_side(pipe, &pipe->out);
+  uv_close((uv_handle_t *)&pipe->last, on_handle_closed);
+}
+
+/* ---- Reading -------------------------------------------------------------------------------- */
+
+static void end_input(cx_pipe *pipe, int reason) {
+  if (pipe->status.input_ended) return;
+  pipe->status.input_ended = true;
+  pipe->status.read_error = reason == UV_EOF ? 0 : reason;
+  close_side(pipe, &pipe->in);
+  changed(pipe);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+  (void)suggested;
+  const cx_pipe *pipe = handle->data;
+  buf->base = malloc(pipe->read_size);
+  buf->len = buf->base ? pipe->read_size : 0;
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+  cx_pipe *pipe = stream->data;
+  if (n > 0) pipe->events.on_input(pipe->user, buf->base, (size_t)n);
+  free(buf->base);
+  if (n < 0) end_input(pipe, (int)n);
+}
+
+static void read_file(cx_pipe *pipe);
+
+static void on_file_read(uv_fs_t *request) {
+  cx_pipe *pipe = request->data;
+  ssize_t n = request->result;
+  uv_fs_req_cleanup(request);
+  pipe->reading_file = false;
+  if (pipe->closing) {
+    close_side(pipe, &pipe->in);
+  } else if (n > 0) {
+    pipe->events.on_input(pipe->user, pipe->file_data, (size_t)n);
+    if (!pipe->closing) read_file(pipe);
+  } else {
+    end_input(pipe, n == 0 ? UV_EOF : (int)n);
+  }
+  release(pipe);
+}
+
+static void read_file(cx_pipe *pipe) {
+  if (pipe->paused || pipe->reading_file) return;
+  uv_buf_t buf = uv_buf_init(pipe->file_data, (unsigned)pipe->read_size);
+  pipe->file_read.data = pipe;
+  int rc = uv_fs_read(pipe->loop, &pipe->file_read, pipe->in.fd, &buf, 1, -1, on_file_read);
+  if (rc != 0) return;
+  pipe->reading_file = true;
+  pipe->handles++;
+}
+
+static void resume(cx_pipe *pipe) {
+  if (pipe->in.is_file)
+    read_file(pipe);
+  else
+    uv_read_start((uv_stream_t *)&pipe->in.stream, on_alloc, on_read);
+}
+
+void cx_pipe_pause(cx_pipe *pipe, bool paused) {
+  if (pipe->paused == paused || !pipe->in.open) return;
+  pipe->paused = paused;
+  if (!paused)
+    resume(pipe);
+  else if (!pipe->in.is_file)
+    uv_read_stop((uv_stream_t *)&pipe->in.stream);
+}
+
+/* ---- Writing -------------------------------------------------------------------------------- */
+
+typedef struct {
+  uv_write_t request;
+  cx_pipe *pipe;
+  size_t n;
+  char data[];
+} outgoing;
+
+/* The other end of a socket reads to its end only when this half is shut down. */
+static void end_output(cx_pipe *pipe) {
+  if (!pipe->out.open) return;
+  shutdown(pipe->out.fd, SHUT_WR);
+  close_side(pipe, &pipe->out);
+}
+
+static void on_written(uv_write_t *request, int status) {
+  outgoing *out = (outgoing *)request;
+  cx_pipe *pipe = out->pipe;
+  pipe->status.unwritten -= out->n;
+  if (status < 0 && !pipe->status.write_error) pipe->status.write_error = status;
+  free(out);
+  if (pipe->closing) return;
+  if (status < 0 || (pipe->ending && pipe->status.unwritten == 0)) end_output(pipe);
+  changed(pipe);
+}
+
+static int write_file(cx_pipe *pipe, const char *data, size_t n) {
+  while (n > 0) {
+    ssize_t done = write(pipe->out.fd, data, n);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) return pipe->status.write_error = -errno;
+    data += done;
+    n -= (size_t)done;
+  }
+  return 0;
+}
+
+/* What does not fit now waits in a request of its own. */
+static int write_later(cx_pipe *pipe, const char *data, size_t n) {
+  outgoing *out = malloc(sizeof *out + n);
+  if (!out) return CX_EMEMORY;
+  out->pipe = pipe;
+  out->n = n;
+  memcpy(out->data, data, n);
+  uv_buf_t buf = uv_buf_init(out->data, (unsigned)n);
+  int rc = uv_write(&out->request, (uv_stream_t *)&pipe->out.stream, &buf, 1, on_written);
+  if (rc != 0)
+    free(out);
+  else
+    pipe->status.unwritten += n;
+  return rc;
+}
+
+int cx_pipe_write(cx_pipe *pipe, const char *data, size_t n) {
+  if (!pipe->out.open || pipe->ending) return CX_ECLOSED;
+  if (pipe->status.write_error) return pipe->status.write_error;
+  if (pipe->out.is_file) return write_file(pipe, data, n);
+  uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)n);
+  int done = pipe->status.unwritten ? 0 : uv_try_write((uv_stream_t *)&pipe->out.stream, &buf, 1);
+  if (done < 0) done = 0; /* an error comes again with the request, and is told there */
+  if ((size_t)done == n) return 0;
+  return write_later(pipe, data + done, n - (size_t)done);
+}
+
+void cx_pipe_write_end(cx_pipe *pipe) {
+  pipe->ending = true;
+  if (pipe->status.unwritten == 0) end_output(pipe);
+}
+
+/* ---- Opening -------------------------------------------------------------------------------- */
+
+static int open_side(cx_pipe *pipe, side *s, int fd) {
+  s->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (s->fd < 0) return -errno;
+  s->is_file = uv_guess_handle(s->fd) == UV_FILE;
+  s->open = true;
+  if (s->is_file) return 0;
+  uv_pipe_init(pipe->loop, &s->stream, 0);
+  s->stream.data = pipe;
+  int rc = uv_pipe_open(&s->stream, s->fd);
+  pipe->handles++;
+  return rc;
+}
+
+int cx_pipe_open(cx_pipe **opened, uv_loop_t *loop, int in, int out, size_t read_size,
+                 const cx_pipe_events *events, void *user) {
+  cx_pipe *pipe = calloc(1, sizeof *pipe);
+  if (!pipe) return CX_EMEMORY;
+  pipe->read_size = read_size ? read_size : READ_SIZE;
+  pipe->events = *events;
+  pipe->user = user;
+  pipe->loop = loop;
+  uv_idle_init(loop, &pipe->last);
+  pipe->last.data = pipe;
+  pipe->handles = 1;
+  pipe->in.flags = fcntl(in, F_GETFL);
+  pipe->out.flags = fcntl(out, F_GETFL);
+  int rc = open_side(pipe, &pipe->in, in);
+  if (rc == 0) rc = open_side(pipe, &pipe->out, out);
+  if (rc == 0 && pipe->in.is_file && !(pipe->file_data = malloc(pipe->read_size))) rc = CX_EMEMORY;
+  if (rc != 0) {
+    memset(&pipe->events, 0, sizeof pipe->events);
+    cx_pipe_close(pipe);
+    return rc;
+  }
+  resume(pipe);
+  *opened = pipe;
+  return 0;
+}
+
+const cx_pipe_status *cx_pipe_get_status(const cx_pipe *pipe) { return &pipe->status; }

@@ -1,0 +1,489 @@
+/* A JSON-RPC peer; see rpc.h. */
+#include "rpc.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "json.h"
+
+enum { WINDOW = 64, FIRST_BUCKETS = 64, ID_SIZE = 64 };
+
+/* ---- Reading the outer object -------------------------------------------------------------- */
+
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+static const char *skip_space(const char *s, const char *end) {
+  while (s < end && is_space(*s)) s++;
+  return s;
+}
+
+/* `s` stands at the quote; behind the closing one, or NULL. */
+static const char *skip_string(const char *s, const char *end) {
+  for (s++; s < end; s++) {
+    if (*s == '"') return s + 1;
+    if (*s == '\\') s++;
+  }
+  return NULL;
+}
+
+/* Behind the bracket that closes the one at `s`, or NULL. Brackets are counted, not matched: what
+ * is inside is read by whoever wants it. */
+static const char *skip_brackets(const char *s, const char *end) {
+  size_t depth = 0;
+  while (s < end) {
+    char c = *s;
+    if (c == '"') {
+      s = skip_string(s, end);
+      if (!s) return NULL;
+      continue;
+    }
+    s++;
+    if (c == '{' || c == '[') depth++;
+    if ((c == '}' || c == ']') && --depth == 0) return s;
+  }
+  return NULL;
+}
+
+static const char *skip_value(const char *s, const char *end) {
+  if (s == end) return NULL;
+  if (*s == '"') return skip_string(s, end);
+  if (*s == '{' || *s == '[') return skip_brackets(s, end);
+  const char *start = s;
+  while (s < end && !is_space(*s) && !strchr(",}]:\"", *s)) s++;
+  return s > start ? s : NULL;
+}
+
+/* The bytes that a JSON string literal stands for. They rarely differ from what is between its
+ * quotes, but a method may be written with escapes, and must not pass for another one. */
+static int unquote(cx_span literal, cx_buf *scratch, cx_span *text) {
+  *text = (cx_span){literal.at + 1, literal.n - 2};
+  if (!memchr(text->at, '\\', text->n)) return 0;
+  cx_json json;
+  int rc = cx_json_parse(&json, literal.at, literal.n);
+  if (rc != 0) return rc;
+  const char *bytes;
+  size_t n;
+  cx_json_kind kind;
+  cx_buf own = {0};
+  rc = cx_json_string(&json, json.root->valuestring, &own, &bytes, &n, &kind);
+  if (rc == 0) {
+    cx_buf_drop(scratch, scratch->len);
+    rc = cx_buf_add(scratch, bytes, n);
+  }
+  *text = (cx_span){cx_buf_bytes(scratch), n};
+  cx_buf_free(&own);
+  cx_json_free(&json);
+  return rc;
+}
+
+typedef struct {
+  cx_span id, method, params, result, error;
+} envelope;
+
+static bool equals(cx_span span, const char *text) {
+  return span.n == strlen(text) && memcmp(span.at, text, span.n) == 0;
+}
+
+static cx_span *member(envelope *e, cx_span key) {
+  if (equals(key, "id")) return &e->id;
+  if (equals(key, "method")) return &e->method;
+  if (equals(key, "params")) return &e->params;
+  if (equals(key, "result")) return &e->result;
+  if (equals(key, "error")) return &e->error;
+  return NULL;
+}
+
+/* Reads `"key": value` and returns what stands behind it, or NULL. */
+static const char *read_member(const char *s, const char *end, envelope *e, cx_buf *scratch) {
+  cx_span key;
+  if (s == end || *s != '"') return NULL;
+  const char *behind = skip_string(s, end);
+  if (!behind || unquote((cx_span){s, (size_t)(behind - s)}, scratch, &key) != 0) return NULL;
+  cx_span *slot = member(e, key);
+  s = skip_space(behind, end);
+  if (s == end || *s != ':') return NULL;
+  s = skip_space(s + 1, end);
+  behind = skip_value(s, end);
+  if (behind && slot && slot->n == 0) *slot = (cx_span){s, (size_t)(behind - s)};
+  return behind;
+}
+
+static int read_envelope(const char *s, const char *end, envelope *e, cx_buf *scratch) {
+  s = skip_space(s, end);
+  if (s == end || *s != '{') return CX_EJSON;
+  s = skip_space(s + 1, end);
+  bool more = s < end && *s != '}';
+  while (more) {
+    s = read_member(s, end, e, scratch);
+    if (!s) return CX_EJSON;
+    s = skip_space(s, end);
+    more = s < end && *s == ',';
+    if (more) s = skip_space(s + 1, end);
+  }
+  if (s == end || *s != '}') return CX_EJSON;
+  return skip_space(s + 1, end) == end ? 0 : CX_EJSON;
+}
+
+static bool is_id(cx_span id) {
+  return (id.at[0] >= '0' && id.at[0] <= '9') || id.at[0] == '-' || id.at[0] == '"' ||
+         equals(id, "null");
+}
+
+static int classify(cx_rpc_message *m, const envelope *e, cx_buf *scratch) {
+  if (e->id.n && !is_id(e->id)) return CX_EPROTOCOL;
+  m->id = e->id;
+  if (e->method.n) {
+    if (e->method.at[0] != '"') return CX_EPROTOCOL;
+    m->kind = e->id.n ? CX_RPC_REQUEST : CX_RPC_NOTIFICATION;
+    m->payload = e->params;
+    return unquote(e->method, scratch, &m->method);
+  }
+  if (!e->id.n) return CX_EPROTOCOL;
+  bool failed = e->error.n && !equals(e->error, "null");
+  m->kind = failed ? CX_RPC_ERROR : CX_RPC_RESULT;
+  m->payload = failed ? e->error : e->result;
+  return m->payload.n ? 0 : CX_EPROTOCOL;
+}
+
+int cx_rpc_read(cx_rpc_message *message, const char *line, size_t n, cx_buf *scratch) {
+  envelope e = {0};
+  memset(message, 0, sizeof *message);
+  message->line = (cx_span){line, n};
+  int rc = read_envelope(line, line + n, &e, scratch);
+  return rc ? rc : classify(message, &e, scratch);
+}
+
+/* ---- Calls --------------------------------------------------------------------------------- */
+
+typedef struct call {
+  struct call *next; /* in its bucket, or in the queue */
+  uint64_t number, due;
+  bool forgotten;
+  size_t n; /* bytes of the message while it waits to be sent */
+  char text[];
+} call;
+
+struct cx_rpc {
+  cx_rpc_options options;
+  cx_rpc_events events;
+  void *user;
+  call **buckets; /* what was sent and not answered, by number */
+  size_t bucket_count, pending;
+  call *first, **last; /* what waits to be sent */
+  size_t queued;
+  uint64_t numbers, next_due;
+  cx_buf out, scratch;
+  bool ended;
+};
+
+cx_rpc *cx_rpc_new(const cx_rpc_options *options, const cx_rpc_events *events, void *user) {
+  cx_rpc *rpc = calloc(1, sizeof *rpc);
+  if (!rpc) return NULL;
+  rpc->options = *options;
+  if (!rpc->options.window) rpc->options.window = WINDOW;
+  rpc->events = *events;
+  rpc->user = user;
+  rpc->last = &rpc->first;
+  rpc->bucket_count = FIRST_BUCKETS;
+  rpc->buckets = calloc(rpc->bucket_count, sizeof *rpc->buckets);
+  if (rpc->buckets) return rpc;
+  free(rpc);
+  return NULL;
+}
+
+static call **bucket_of(cx_rpc *rpc, uint64_t number) {
+  return &rpc->buckets[number & (rpc->bucket_count - 1)];
+}
+
+/* Numbers count up, so that the last bits spread them evenly; without memory the chains grow. */
+static void grow(cx_rpc *rpc) {
+  size_t old = rpc->bucket_count;
+  call **buckets = rpc->pending < old ? NULL : calloc(old * 2, sizeof *buckets);
+  if (!buckets) return;
+  call **from = rpc->buckets;
+  rpc->buckets = buckets;
+  rpc->bucket_count = old * 2;
+  for (size_t i = 0; i < old; i++)
+    for (call *c = from[i], *next; c; c = next) {
+      next = c->next;
+      call **bucket = bucket_of(rpc, c->number);
+      c->next = *bucket;
+      *bucket = c;
+    }
+  free(from);
+}
+
+static void add_pending(cx_rpc *rpc, call *c) {
+  grow(rpc);
+  call **bucket = bucket_of(rpc, c->number);
+  c->next = *bucket;
+  *bucket = c;
+  rpc->pending++;
+}
+
+static call *take_pending(cx_rpc *rpc, uint64_t number) {
+  for (call **at = bucket_of(rpc, number); *at; at = &(*at)->next)
+    if ((*at)->number == number) {
+      call *c = *at;
+      *at = c->next;
+      rpc->pending--;
+      return c;
+    }
+  return NULL;
+}
+
+static void add_queued(cx_rpc *rpc, call *c) {
+  c->next = NULL;
+  *rpc->last = c;
+  rpc->last = &c->next;
+  rpc->queued++;
+}
+
+static call *take_queued(cx_rpc *rpc, call **at) {
+  call *c = *at;
+  *at = c->next;
+  if (rpc->last == &c->next) rpc->last = at;
+  rpc->queued--;
+  return c;
+}
+
+static void answer(cx_rpc *rpc, call *c, int code, const cx_rpc_message *message) {
+  uint64_t number = c->number;
+  bool forgotten = c->forgotten;
+  free(c);
+  if (!forgotten) rpc->events.on_answer(rpc->user, number, code, message);
+}
+
+/* What is sent first is pending first: the answer may come while on_send still runs. */
+static int send_call(cx_rpc *rpc, call *c) {
+  add_pending(rpc, c);
+  int rc = rpc->events.on_send(rpc->user, c->text, c->n);
+  if (rc != 0) take_pending(rpc, c->number);
+  return rc;
+}
+
+/* Sends what has waited for a place. */
+static void pump(cx_rpc *rpc) {
+  while (rpc->first && rpc->pending < rpc->options.window && !rpc->ended) {
+    call *c = take_queued(rpc, &rpc->first);
+    int rc = send_call(rpc, c);
+    if (rc != 0) answer(rpc, c, rc, NULL);
+  }
+}
+
+/* ---- Messages out --------------------------------------------------------------------------- */
+
+static int add_span(cx_buf *out, cx_span span) { return cx_buf_add(out, span.at, span.n); }
+
+static int add_quoted(cx_buf *out, cx_span text) {
+  size_t bad;
+  return cx_json_quote(out, text.at, text.n, true, &bad);
+}
+
+static int begin(cx_rpc *rpc) {
+  cx_buf_drop(&rpc->out, rpc->out.len);
+  return cx_buf_add_string(&rpc->out, rpc->options.versioned ? "{\"jsonrpc\":\"2.0\"," : "{");
+}
+
+static int add_method(cx_rpc *rpc, const char *method, cx_span params) {
+  cx_buf *out = &rpc->out;
+  int rc = cx_buf_add_string(out, "\"method\":");
+  if (rc == 0) rc = add_quoted(out, (cx_span){method, strlen(method)});
+  if (rc == 0 && params.n) rc = cx_buf_add_string(out, ",\"params\":");
+  if (rc == 0 && params.n) rc = add_span(out, params);
+  return rc ? rc : cx_buf_add_string(out, "}\n");
+}
+
+static int send_out(cx_rpc *rpc, int rc) {
+  if (rc == 0 && rpc->ended) rc = CX_ECLOSED;
+  if (rc == 0) rc = rpc->events.on_send(rpc->user, cx_buf_bytes(&rpc->out), rpc->out.len);
+  if (rpc->out.cap > 1 << 20) cx_buf_free(&rpc->out);
+  return rc;
+}
+
+static int add_id(cx_rpc *rpc, uint64_t number) {
+  char text[ID_SIZE];
+  const char *prefix = rpc->options.prefix;
+  if (prefix)
+    snprintf(text, sizeof text, "\"id\":\"%.30s%" PRIu64 "\",", prefix, number);
+  else
+    snprintf(text, sizeof text, "\"id\":%" PRIu64 ",", number);
+  return cx_buf_add_string(&rpc->out, text);
+}
+
+int cx_rpc_call(cx_rpc *rpc, const char *method, const char *params, size_t n, uint64_t due,
+                uint64_t *number) {
+  if (rpc->ended) return CX_ECLOSED;
+  *number = rpc->numbers++;
+  int rc = begin(rpc);
+  if (rc == 0) rc = add_id(rpc, *number);
+  if (rc == 0) rc = add_method(rpc, method, (cx_span){params, n});
+  call *c = rc == 0 ? malloc(sizeof *c + rpc->out.len) : NULL;
+  if (!c) return CX_EMEMORY;
+  *c = (call){.number = *number, .due = due, .n = rpc->out.len};
+  memcpy(c->text, cx_buf_bytes(&rpc->out), c->n);
+  if (due && (!rpc->next_due || due < rpc->next_due)) rpc->next_due = due;
+  if (rpc->pending >= rpc->options.window || rpc->first) {
+    add_queued(rpc, c);
+    return 0;
+  }
+  rc = send_call(rpc, c);
+  if (rc != 0) free(c);
+  return rc;
+}
+
+void cx_rpc_forget(cx_rpc *rpc, uint64_t number) {
+  for (call *c = *bucket_of(rpc, number); c; c = c->next)
+    if (c->number == number) c->forgotten = true;
+  for (call **at = &rpc->first; *at; at = &(*at)->next)
+    if ((*at)->number == number) {
+      free(take_queued(rpc, at));
+      return;
+    }
+}
+
+int cx_rpc_notify(cx_rpc *rpc, const char *method, const char *params, size_t n) {
+  int rc = begin(rpc);
+  return send_out(rpc, rc ? rc : add_method(rpc, method, (cx_span){params, n}));
+}
+
+static int begin_answer(cx_rpc *rpc, cx_span id, const char *key) {
+  int rc = begin(rpc);
+  if (rc == 0) rc = cx_buf_add_string(&rpc->out, "\"id\":");
+  if (rc == 0) rc = add_span(&rpc->out, id);
+  return rc ? rc : cx_buf_add_string(&rpc->out, key);
+}
+
+int cx_rpc_reply(cx_rpc *rpc, cx_span id, cx_span result) {
+  int rc = begin_answer(rpc, id, ",\"result\":");
+  if (rc == 0) rc = add_span(&rpc->out, result);
+  return send_out(rpc, rc ? rc : cx_buf_add_string(&rpc->out, "}\n"));
+}
+
+int cx_rpc_refuse(cx_rpc *rpc, cx_span id, int64_t code, cx_span message, cx_span data) {
+  char number[32];
+  snprintf(number, sizeof number, "%" PRId64 ",\"message\":", code);
+  int rc = begin_answer(rpc, id, ",\"error\":{\"code\":");
+  if (rc == 0) rc = cx_buf_add_string(&rpc->out, number);
+  if (rc == 0) rc = add_quoted(&rpc->out, message);
+  if (rc == 0 && data.n) rc = cx_buf_add_string(&rpc->out, ",\"data\":");
+  if (rc == 0 && data.n) rc = add_span(&rpc->out, data);
+  return send_out(rpc, rc ? rc : cx_buf_add_string(&rpc->out, "}}\n"));
+}
+
+/* ---- Messages in ---------------------------------------------------------------------------- */
+
+/* The number in an id of ours; false for anything else, also for 1.0 and "1". */
+static bool own_number(const cx_rpc *rpc, cx_span id, uint64_t *number) {
+  const char *prefix = rpc->options.prefix;
+  if (prefix) {
+    size_t skip = strlen(prefix) + 1;
+    if (id.n < skip + 2 || id.at[0] != '"' || memcmp(id.at + 1, prefix, skip - 1) != 0)
+      return false;
+    id = (cx_span){id.at + skip, id.n - skip - 1};
+  }
+  if (id.n == 0 || id.n > 19 || (id.n > 1 && id.at[0] == '0')) return false;
+  *number = 0;
+  for (size_t i = 0; i < id.n; i++) {
+    if (id.at[i] < '0' || id.at[i] > '9') return false;
+    *number = *number * 10 + (uint64_t)(id.at[i] - '0');
+  }
+  return true;
+}
+
+void cx_rpc_feed(cx_rpc *rpc, const char *line, size_t n) {
+  cx_rpc_message m;
+  uint64_t number;
+  if (rpc->ended) return;
+  int rc = cx_rpc_read(&m, line, n, &rpc->scratch);
+  if (rc != 0) {
+    rpc->events.on_junk(rpc->user, line, n, rc);
+    return;
+  }
+  if (m.kind == CX_RPC_REQUEST || m.kind == CX_RPC_NOTIFICATION) {
+    rpc->events.on_message(rpc->user, &m);
+    return;
+  }
+  call *c = own_number(rpc, m.id, &number) ? take_pending(rpc, number) : NULL;
+  if (c)
+    answer(rpc, c, 0, &m);
+  else if (rpc->options.relay)
+    rpc->events.on_message(rpc->user, &m);
+  else
+    rpc->events.on_junk(rpc->user, line, n, CX_EPROTOCOL);
+  pump(rpc);
+}
+
+/* ---- Time and end --------------------------------------------------------------------------- */
+
+uint64_t cx_rpc_next_due(const cx_rpc *rpc) { return rpc->next_due; }
+
+/* Moves the calls that are due to `list` and notes when the next of the others is. */
+static void take_due(cx_rpc *rpc, uint64_t now, call **list, call **at, size_t *count) {
+  while (*at) {
+    call *c = *at;
+    if (c->due == 0 || c->due > now) {
+      if (c->due && (!rpc->next_due || c->due < rpc->next_due)) rpc->next_due = c->due;
+      at = &c->next;
+      continue;
+    }
+    *at = c->next;
+    if (rpc->last == &c->next) rpc->last = at;
+    c->next = *list;
+    *list = c;
+    (*count)--;
+  }
+}
+
+static void answer_all(cx_rpc *rpc, call *list, int code) {
+  for (call *next; list; list = next) {
+    next = list->next;
+    answer(rpc, list, code, NULL);
+  }
+}
+
+void cx_rpc_expire(cx_rpc *rpc, uint64_t now) {
+  call *list = NULL;
+  rpc->next_due = 0;
+  for (size_t i = 0; i < rpc->bucket_count; i++)
+    take_due(rpc, now, &list, &rpc->buckets[i], &rpc->pending);
+  take_due(rpc, now, &list, &rpc->first, &rpc->queued);
+  answer_all(rpc, list, CX_ETIMEOUT);
+  pump(rpc);
+}
+
+void cx_rpc_end(cx_rpc *rpc, int code) {
+  rpc->ended = true;
+  for (size_t i = 0; i < rpc->bucket_count; i++) {
+    call *list = rpc->buckets[i];
+    rpc->buckets[i] = NULL;
+    answer_all(rpc, list, code);
+  }
+  call *list = rpc->first;
+  rpc->first = NULL;
+  rpc->last = &rpc->first;
+  rpc->pending = rpc->queued = 0;
+  answer_all(rpc, list, code);
+}
+
+size_t cx_rpc_pending(const cx_rpc *rpc) { return rpc->pending; }
+size_t cx_rpc_queued(const cx_rpc *rpc) { return rpc->queued; }
+
+static void free_list(call *list) {
+  for (call *next; list; list = next) {
+    next = list->next;
+    free(list);
+  }
+}
+
+void cx_rpc_free(cx_rpc *rpc) {
+  for (size_t i = 0; i < rpc->bucket_count; i++) free_list(rpc->buckets[i]);
+  free_list(rpc->first);
+  free(rpc->buckets);
+  cx_buf_free(&rpc->out);
+  cx_buf_free(&rpc->scratch);
+  free(rpc);
+}

@@ -1,0 +1,95 @@
+/* A JSON-RPC peer without input or output of its own: lines go in, lines come out.
+ *
+ * Of a message only the outer object is read here: what kind it is, its id, its method, and where
+ * its payload stands. The payload stays text, so that passing a message on costs one scan and no
+ * tree, and its bytes stay as they were sent.
+ *
+ * Messages are told apart by "has a method" and "has an id", never by the id alone: both sides
+ * count their requests from where they like. Ids of the other side keep type and exact text. */
+#ifndef CX_RPC_H
+#define CX_RPC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+
+typedef struct cx_span {
+  const char *at;
+  size_t n; /* 0: absent */
+} cx_span;
+
+typedef enum { CX_RPC_REQUEST, CX_RPC_NOTIFICATION, CX_RPC_RESULT, CX_RPC_ERROR } cx_rpc_kind;
+
+/* Valid until the next call with the same scratch, and while the line is. */
+typedef struct cx_rpc_message {
+  cx_rpc_kind kind;
+  cx_span line;
+  cx_span id;      /* JSON text: a number, a string with its quotes, or null */
+  cx_span method;  /* the name itself */
+  cx_span payload; /* JSON text of params, result or error */
+} cx_rpc_message;
+
+/* Reads the outer object of one message. 0; CX_EJSON where the text is no JSON object; CX_EPROTOCOL
+ * where it is one but no message of JSON-RPC; CX_EMEMORY. The payload may still prove not to be
+ * JSON. Of a member that occurs twice the first counts. */
+int cx_rpc_read(cx_rpc_message *message, const char *line, size_t n, cx_buf *scratch);
+
+typedef struct cx_rpc cx_rpc;
+
+typedef struct cx_rpc_options {
+  unsigned window;    /* our requests that may be unanswered; more wait their turn (64) */
+  bool versioned;     /* send "jsonrpc":"2.0", which MCP and ACP want and the app-server does not */
+  bool relay;         /* answers to ids that are not ours are messages, not junk */
+  const char *prefix; /* our ids are strings that begin so, not numbers; kept, not copied */
+} cx_rpc_options;
+
+typedef struct cx_rpc_events {
+  /* One message with its newline. 0, or why it cannot be sent. */
+  int (*on_send)(void *user, const char *data, size_t n);
+  /* A request or a notification, or with `relay` any answer that is not ours. */
+  void (*on_message)(void *user, const cx_rpc_message *message);
+  /* Exactly once for each call that was not forgotten: 0 and its result or error, or CX_ETIMEOUT,
+   * CX_ECLOSED and no message. */
+  void (*on_answer)(void *user, uint64_t call, int code, const cx_rpc_message *message);
+  /* What is no message, or an answer that nobody waits for (CX_EPROTOCOL). */
+  void (*on_junk)(void *user, const char *text, size_t n, int code);
+} cx_rpc_events;
+
+/* NULL without memory. */
+cx_rpc *cx_rpc_new(const cx_rpc_options *options, const cx_rpc_events *events, void *user);
+
+/* One line came in. */
+void cx_rpc_feed(cx_rpc *rpc, const char *line, size_t n);
+
+/* Sends a request, or keeps it until an earlier one is answered. `params` is JSON text, n = 0:
+ * none. It fails with CX_ETIMEOUT at `due` (ms, a clock of the caller's choice; 0: never), however
+ * long it waited for its turn. 0 and *call, CX_ECLOSED, CX_EMEMORY, or what on_send said. */
+int cx_rpc_call(cx_rpc *rpc, const char *method, const char *params, size_t n, uint64_t due,
+                uint64_t *call);
+
+/* Nobody wants the answer any more. Its place is free again when it has come, or is due. */
+void cx_rpc_forget(cx_rpc *rpc, uint64_t call);
+
+int cx_rpc_notify(cx_rpc *rpc, const char *method, const char *params, size_t n);
+
+/* Answers a request of the other side with JSON text. */
+int cx_rpc_reply(cx_rpc *rpc, cx_span id, cx_span result);
+int cx_rpc_refuse(cx_rpc *rpc, cx_span id, int64_t code, cx_span message, cx_span data);
+
+/* When the next call is due, 0 for never; and what to do when it is. */
+uint64_t cx_rpc_next_due(const cx_rpc *rpc);
+void cx_rpc_expire(cx_rpc *rpc, uint64_t now);
+
+/* The other side is gone: every call fails with this code, later ones with CX_ECLOSED. */
+void cx_rpc_end(cx_rpc *rpc, int code);
+
+/* Calls that wait for an answer, and calls that wait to be sent. */
+size_t cx_rpc_pending(const cx_rpc *rpc);
+size_t cx_rpc_queued(const cx_rpc *rpc);
+
+/* Drops what is left without a word. */
+void cx_rpc_free(cx_rpc *rpc);
+
+#endif
