@@ -12,6 +12,7 @@ local schemas = require "tests.support.schema"
 local names = { "latest", "middle", "old" }
 local kinds = { "stable", "experimental" }
 local rank = { [peers.version.old] = 1, [peers.version.middle] = 2, [peers.version.latest] = 3 }
+assert.same(methods.versions, { peers.version.old, peers.version.middle, peers.version.latest })
 
 local loaded = {}
 local function schema_of(name, kind)
@@ -130,6 +131,23 @@ describe("the table", function()
         assert.equal(has(one.row, version), all[method] ~= nil, one.called)
         if all[method] then
           assert.equal(one.row.experimental or false, stable[method] == nil, one.called)
+        end
+      end
+    end)
+  end
+
+  for _, name in ipairs(names) do
+    local version = peers.version[name]
+
+    it(("says right which options %s has"):format(version), function()
+      local schema = schema_of(name, "experimental")
+      for _, one in ipairs(rows) do
+        if has(one.row, version) then
+          local properties = schema:params_of(one.row[1])
+          for _, field in ipairs(helper.fields(one.row.options, "any")) do
+            assert.equal(has(field, version), properties[field.wire] ~= nil,
+              one.called .. " " .. field.name)
+          end
         end
       end
     end)
@@ -400,7 +418,7 @@ describe("a call", function()
     client:command({ "x" }, { disable_timeout = true })
     local waits = {}
     for i, one in ipairs(client.asked) do waits[i] = one.opts and one.opts.timeout or false end
-    assert.same({ false, 3, 4, 100, 1, 1e6 }, waits)
+    assert.same({ false, 3, 4, 100, 1, 0 }, waits)
     assert.is_nil(client.asked[2].params.timeout)
   end)
 end)
@@ -489,6 +507,30 @@ describe("Codex's no", function()
       assert.equal(other[1], err.kind)
       assert.equal(other[3], err.message)
     end
+  end)
+
+  it("is not waited for where it is known that it would not heed an option", function()
+    local client = recorder { data = {} }
+    client.version = "0.101.0"
+    local list, err = client:threads { cwd = "/" }
+    assert.is_nil(list)
+    assert.is_true(E.is(err, "unsupported"))
+    assert.equal("client:threads: Codex 0.101.0 has no option 'cwd'; Codex 0.153.4 has it",
+      err.message)
+    assert.is_true(E.is(select(2, client:command({ "true" }, { env = { A = "1" } })),
+      "unsupported"))
+    assert.equal(0, #client.asked)
+    assert(client:threads { archived = true })
+    -- Nobody looked at what is between 0.101.0 and 0.153.4.
+    for i, version in ipairs { "0.140.0", "0.153.4-alpha.1", "0.169.0", "1.0.0", "?" } do
+      client.version = version
+      assert(client:threads { cwd = "/" })
+      assert.equal(i + 1, #client.asked)
+    end
+    client.version = "0.153.4"
+    assert.is_nil((client:threads { originators = { "x" } }))
+    client.version = "0.160.0"
+    assert(client:threads { originators = { "x" } })
   end)
 
   it("is an error of the protocol where the answer is not what it must be", function()

@@ -48,18 +48,24 @@ local accepts = {
   bytes = "string", edits = "table", input = "string or table",
 }
 
---- Words "name:type?" as a list of what they say, and how Codex spells the names.
+--- Words "name:type?" as a list of what they say, and how Codex spells the names. A word like
+--- "0.153.4:" says since when there are those after it.
 ---@param words? string
 ---@param usual string the type where none is said
----@return { name: string, kind: string, wire: string, optional: boolean }[]
+---@return { name: string, kind: string, wire: string, optional: boolean, since?: string }[]
 function M.fields(words, usual)
-  local fields = {}
-  for name, kind, optional in (words or ""):gmatch "([%w_]+):?(%w*)(%??)" do
-    kind = kind ~= "" and kind or usual
-    local wire = M.wire_name(name) .. (kind == "bytes" and "Base64" or "")
-    fields[#fields + 1] = {
-      name = name, kind = kind, wire = wire, optional = optional ~= "",
-    }
+  local fields, since = {}, nil
+  for word in (words or ""):gmatch "%S+" do
+    local name, kind, optional = word:match "^([%a_]+):?(%a*)(%??)$"
+    if name then
+      kind = kind ~= "" and kind or usual
+      local wire = M.wire_name(name) .. (kind == "bytes" and "Base64" or "")
+      fields[#fields + 1] = {
+        name = name, kind = kind, wire = wire, optional = optional ~= "", since = since,
+      }
+    else
+      since = word:match "^(%d[%d.]+):$" or error("not a word of the table: " .. word)
+    end
   end
   return fields
 end
@@ -105,7 +111,7 @@ end
 --- How long the answer may take: longer than what Codex was told to work on it.
 local function patience(helper, given)
   if given.timeout or not helper.row.waits then return given.timeout end
-  if given.disable_timeout then return 1e6 end
+  if given.disable_timeout then return 0 end -- no limit
   local ms = given[helper.row.waits]
   return math.type(ms) and ms / 1000 + 10 or nil
 end
@@ -123,10 +129,32 @@ local function explain(helper, err)
   return E.new("unsupported", text, { code = err.code, data = err.data })
 end
 
+--- "0.153.4" as a number that compares as the version does.
+local function number_of(version)
+  local major, minor, patch = tostring(version):match "^(%d+)%.(%d+)%.(%d+)"
+  return major and major * 1000000 + minor * 1000 + patch
+end
+
+--- The error for an option that this Codex is known not to have: it would pass over it in silence.
+local function too_new(helper, client, given)
+  local version = number_of(client.version)
+  for _, field in ipairs(version and helper.options or {}) do
+    local lacking = helper.lacking[field.since]
+    if lacking and given[field.name] ~= nil and version <= number_of(lacking) then
+      return E.new("unsupported", ("%s: Codex %s has no option '%s'; Codex %s has it"):format(
+        helper.where, client.version, field.name, field.since))
+    end
+  end
+end
+
+local function client_of(helper, self)
+  local owner = self._owner or self
+  return helper.group.thread and owner.client or owner, owner
+end
+
 --- Sends the request of a helper for the object it was called on.
 local function ask(helper, self, params, timeout)
-  local owner = self._owner or self
-  local client = helper.group.thread and owner.client or owner
+  local client, owner = client_of(helper, self)
   if helper.group.thread then params.threadId = owner.id end
   if helper.row.empty and next(params) == nil then params = nil end
   local result, err = client:request(helper.row[1], params, timeout and { timeout = timeout })
@@ -170,7 +198,9 @@ end
 local function pages(helper, self, params, given)
   local wanted = given.limit or math.huge
   local cursor, over = given.cursor, wanted <= 0
+  local unable = too_new(helper, client_of(helper, self), given)
   return function()
+    if unable then return nil, unable end
     if over then return nil end
     local size = math.min(wanted, given.page_size or math.huge)
     local page = page_params(params, cursor, size < math.huge and size or nil)
@@ -227,9 +257,9 @@ local function check_paging(where, given)
 end
 
 --- What the rows of the table come to.
-local function compile(group, name, row)
+local function compile(group, name, row, lacking)
   local helper = {
-    row = row, group = group, where = group.called .. name,
+    row = row, group = group, where = group.called .. name, lacking = lacking,
     arguments = M.fields(row[2], "string"), options = M.fields(row.options, "any"),
     known = options.set { "timeout" },
   }
@@ -252,7 +282,10 @@ end
 local function call(helper, self, ...)
   local given, params = prepare(helper, ...)
   if helper.row.pages then return gather(pages(helper, self, params, given)) end
-  local result, err = ask(helper, self, params, patience(helper, given))
+  local err = too_new(helper, client_of(helper, self), given)
+  if err then return nil, err end
+  local result
+  result, err = ask(helper, self, params, patience(helper, given))
   if err then return nil, err end
   return pick(helper, result)
 end
@@ -273,11 +306,13 @@ end
 --- Puts the functions of a group of codex.methods on a class.
 ---@param class table
 ---@param group { called: string, rows: table, thread?: boolean }
+---@param versions string[] those that were looked at
 ---@return table class
-function M.install(class, group)
-  local lists = {}
+function M.install(class, group, versions)
+  local lists, lacking = {}, {}
+  for i = 2, #versions do lacking[versions[i]] = versions[i - 1] end
   for name, row in pairs(group.rows) do
-    local helper = compile(group, name, row)
+    local helper = compile(group, name, row, lacking)
     if row.pages then lists[name] = helper end
     class[name] = function(self, ...) return call(helper, self, ...) end
   end

@@ -6,7 +6,9 @@
 ---
 --- ARGUMENTS come in order, OPTIONS in one table after them; both are words `name:type`, where the
 --- type is a string unless it is written, and anything for an option. `?` may be nil. A name is
---- Codex's own in snake_case. Every function also takes the option `timeout` (seconds).
+--- Codex's own in snake_case. `0.153.4:` stands before the options that came with that version, as
+--- `since` does: an older Codex would not heed them and not say so. Every function also takes the
+--- option `timeout` (seconds).
 ---
 ---     list      a table that is an array, also when it is empty
 ---     bytes     a Lua string; base64 on the wire
@@ -20,8 +22,8 @@
 ---     defaults  values of options that Codex demands
 ---     empty     the method takes no params at all where there is nothing to say
 ---     waits     the option that says how long Codex works on it, in milliseconds
----     since     the first of 0.101.0, 0.153.4 and 0.169.0 that has it, where the first does not
----     last      the last of them that has it, where the newest does not
+---     since     the first of the versions looked at that has it, where 0.101.0 does not
+---     last      the last of them that has it, where 0.169.0 does not
 ---     experimental  Codex answers it only to a client that asked for experimental methods
 ---
 --- Values go through as they are: what is in a table is written as Codex writes it.
@@ -29,6 +31,9 @@
 local helper = require "codex.helper"
 
 local M = {}
+
+--- The versions that were looked at, for `since` and `last`.
+M.versions = { "0.101.0", "0.153.4", "0.169.0" }
 
 local sent = 0
 
@@ -43,56 +48,62 @@ end
 --- client:name(...)
 M.client = {
   threads = { "thread/list", pages = true,
-    options = [[ancestor_thread_id archived attached_to_thread_id current_account_only cwd
-      excluded_thread_ids:list include_attached_threads model_providers:list originators:list
-      parent_thread_id project_id search_term section_id sort_direction sort_key source_kinds:list
-      use_state_db_only]] },
+    options = [[archived model_providers:list sort_key source_kinds:list
+      0.153.4: ancestor_thread_id cwd parent_thread_id project_id search_term section_id
+        sort_direction use_state_db_only
+      0.169.0: attached_to_thread_id current_account_only excluded_thread_ids:list
+        include_attached_threads originators:list]] },
   loaded_threads = { "thread/loaded/list", pages = true },
   search_threads = { "thread/search", "search_term", pages = true, since = "0.153.4",
-    options = [[archived current_account_only include_attached_threads sort_direction sort_key
-      source_kinds:list]],
+    options = [[archived sort_direction sort_key source_kinds:list
+      0.169.0: current_account_only include_attached_threads]],
     experimental = true },
 
-  models = { "model/list", options = "include_hidden model_provider", pages = true },
-  features = { "experimentalFeature/list", options = "thread_id", pages = true },
+  models = { "model/list", options = "0.153.4: include_hidden 0.169.0: model_provider",
+    pages = true },
+  features = { "experimentalFeature/list", options = "0.153.4: thread_id", pages = true },
   set_features = { "experimentalFeature/enablement/set", "enablement:table", since = "0.153.4",
     returns = "enablement" },
   collaboration_modes = { "collaborationMode/list", returns = "data", experimental = true },
   permission_profiles = { "permissionProfile/list", options = "cwd", pages = true,
     since = "0.153.4" },
   skills = { "skills/list", options = "cwds:list force_reload", returns = "data" },
-  set_skill = { "skills/config/write", "enabled:boolean", options = "name path",
+  set_skill = { "skills/config/write", "enabled:boolean", options = "path 0.153.4: name",
     returns = "effectiveEnabled" },
-  hooks = { "hooks/list", options = "cwds:list thread_id", returns = "data", since = "0.153.4" },
+  hooks = { "hooks/list", options = "cwds:list 0.169.0: thread_id", returns = "data",
+    since = "0.153.4" },
 
   config = { "config/read", options = "cwd include_layers" },
   set_config = { "config/value/write", "key_path value:any",
     options = "expected_version file_path merge_strategy",
     defaults = { merge_strategy = "replace" } },
   set_configs = { "config/batchWrite", "edits:edits",
-    options = "expected_version file_path reload_user_config" },
+    options = "expected_version file_path 0.153.4: reload_user_config" },
   config_requirements = { "configRequirements/read", returns = "requirements", empty = true },
 
   account = { "account/read", options = "refresh_token" },
   rate_limits = { "account/rateLimits/read", empty = true,
-    options = "exclude_reset_credit_details supports_luna_reserve" },
+    options = "0.169.0: exclude_reset_credit_details supports_luna_reserve" },
   usage = { "account/usage/read", options = "thread_id", empty = true, since = "0.153.4" },
   logout = { "account/logout", returns = true, empty = true },
 
-  mcp_servers = { "mcpServerStatus/list", options = "detail server_name thread_id", pages = true },
+  mcp_servers = { "mcpServerStatus/list", pages = true,
+    options = "0.153.4: detail thread_id 0.169.0: server_name" },
   mcp_reload = { "config/mcpServer/reload", returns = true, empty = true },
   mcp_login = { "mcpServer/oauth/login", "name",
-    options = "client_registration scopes:list thread_id timeout_secs" },
+    options = "scopes:list timeout_secs 0.153.4: client_registration thread_id" },
   mcp_resource = { "mcpServer/resource/read", "server uri", returns = "contents",
-    options = "_meta connector_id origin_call_id target thread_id", since = "0.153.4" },
+    options = "connector_id origin_call_id thread_id 0.169.0: _meta target",
+    since = "0.153.4" },
   mcp_call = { "mcpServer/tool/call", "thread_id server tool arguments:table?", options = "_meta",
     since = "0.153.4" },
 
   -- A command in Codex's sandbox, without a thread. With a `process_id` (of your choice) it can be
   -- written to and ended; its output comes in notifications where `stream_stdout_stderr` is set.
   command = { "command/exec", "command:list", waits = "timeout_ms",
-    options = [[cwd disable_output_cap disable_timeout env output_bytes_cap permission_profile
-      process_id sandbox_policy size stream_stdin stream_stdout_stderr timeout_ms tty]] },
+    options = [[cwd sandbox_policy timeout_ms
+      0.153.4: disable_output_cap disable_timeout env output_bytes_cap permission_profile
+        process_id size stream_stdin stream_stdout_stderr tty]] },
   command_write = { "command/exec/write", "process_id delta:bytes?", options = "close_stdin",
     returns = true, since = "0.153.4" },
   command_resize = { "command/exec/resize", "process_id size:table", returns = true,
@@ -126,8 +137,8 @@ M.thread = {
   read = { "thread/read", options = "include_turns", returns = "thread" },
   turns = { "thread/turns/list", options = "items_view sort_direction", pages = true,
     since = "0.153.4" },
-  items = { "thread/items/list", options = "defer_output sort_direction turn_id", pages = true,
-    since = "0.153.4" },
+  items = { "thread/items/list", pages = true, since = "0.153.4",
+    options = "sort_direction turn_id 0.169.0: defer_output" },
   read_items = { "thread/items/read", "turn_id item_ids:list", returns = "data",
     since = "0.169.0", experimental = true },
   search = { "thread/searchOccurrences", "search_term", pages = true, since = "0.153.4",
@@ -138,27 +149,29 @@ M.thread = {
   delete = { "thread/delete", returns = true, since = "0.153.4" },
   unsubscribe = { "thread/unsubscribe", returns = "status", since = "0.153.4" },
   set_name = { "thread/name/set", "name", returns = true },
-  set_metadata = { "thread/metadata/update", options = "daybreak_enabled git_info project_id",
-    returns = "thread", since = "0.153.4" },
+  set_metadata = { "thread/metadata/update", returns = "thread", since = "0.153.4",
+    options = "git_info project_id 0.169.0: daybreak_enabled" },
   set_settings = { "thread/settings/update", returns = true, since = "0.153.4",
     experimental = true,
-    options = [[approval_policy approvals_reviewer collaboration_mode cwd disabled_plugin_ids:list
-      effort environments:list model multi_agent_mode permissions personality sandbox_policy
-      service_tier summary]] },
+    options = [[approval_policy approvals_reviewer collaboration_mode cwd effort model
+      multi_agent_mode permissions personality sandbox_policy service_tier summary
+      0.169.0: disabled_plugin_ids:list environments:list]] },
 
   compact = { "thread/compact/start", returns = true },
   revert = { "thread/revert", "before_turn_id", returns = "thread", since = "0.153.4" },
   rollback = { "thread/rollback", "num_turns:number", returns = "thread", last = "0.153.4" },
   inject_items = { "thread/inject_items", "items:list", returns = true, since = "0.153.4" },
+  -- In the user's shell, without a sandbox.
   shell_command = { "thread/shellCommand", "command", options = "timeout_ms", returns = true,
     since = "0.153.4" },
   mcp_call = { "mcpServer/tool/call", "server tool arguments:table?", options = "_meta",
     since = "0.153.4" },
 
   goal = { "thread/goal/get", returns = "goal", since = "0.153.4" },
-  set_goal = { "thread/goal/set", options = "objective origin status token_budget",
-    returns = "goal", since = "0.153.4" },
-  clear_goal = { "thread/goal/clear", options = "origin", returns = "cleared", since = "0.153.4" },
+  set_goal = { "thread/goal/set", returns = "goal", since = "0.153.4",
+    options = "objective status token_budget 0.169.0: origin" },
+  clear_goal = { "thread/goal/clear", options = "0.169.0: origin", returns = "cleared",
+    since = "0.153.4" },
 
   terminals = { "thread/backgroundTerminals/list", pages = true, since = "0.153.4",
     experimental = true },
@@ -171,11 +184,11 @@ M.thread = {
 M.queue = {
   list = { "thread/queue/list", pages = true, since = "0.153.4", experimental = true },
   add = { "thread/queue/add", "input:input", returns = "queuedSubmission",
-    options = "client_user_message_id responsesapi_client_metadata",
+    options = "client_user_message_id 0.169.0: responsesapi_client_metadata",
     defaults = { client_user_message_id = unique }, since = "0.153.4", experimental = true },
   update = { "thread/queue/update", "queued_submission_id input:input",
-    options = "responsesapi_client_metadata", returns = "queuedSubmission", since = "0.153.4",
-    experimental = true },
+    options = "0.169.0: responsesapi_client_metadata", returns = "queuedSubmission",
+    since = "0.153.4", experimental = true },
   delete = { "thread/queue/delete", "queued_submission_id", returns = "deleted",
     since = "0.153.4", experimental = true },
   reorder = { "thread/queue/reorder", "queued_submission_ids:list", returns = true,
@@ -275,13 +288,16 @@ raw("skills from afar", "skills/remote/read skills/remote/write", "0.101.0")
 -- ---- The functions ------------------------------------------------------------------------------
 
 --- Puts the functions of a group on a class. Its instances have `request(self, method, params,
---- { timeout = seconds })`; those of threads have `id` and `client`.
+--- { timeout = seconds })` and, where it is known, the `version` of the Codex; those of threads have
+--- `id` and `client`.
 ---
 ---     for thread in client:each("threads", { archived = true }) do ... end
 ---@param class table
 ---@param group "client"|"fs"|"thread"|"queue"
 ---@return table class
-function M.install(class, group) return helper.install(class, M.groups[group]) end
+function M.install(class, group)
+  return helper.install(class, M.groups[group], M.versions)
+end
 
 local parts = {}
 
