@@ -1,0 +1,207 @@
+/* The WebSocket server for Lua: one function for clients, and for each client one for its messages.
+ *
+ * A loadable module (codex/core/ws.so): the program itself does not need libwebsockets. The
+ * server's userdata is pinned until it has closed, a connection's until its client is gone; from
+ * then on sending fails with ECLOSED. */
+#include "ws.h"
+
+#include "bind.h"
+#include "err.h"
+
+static const char type[] = "codex.ws", connection_type[] = "codex.ws.connection";
+
+typedef struct {
+  cx_ws *ws; /* NULL before it opens and after it has closed */
+  cx_env *env;
+  cx_live live;
+  int self_ref, handler_ref;
+} server;
+
+typedef struct {
+  cx_ws_peer *peer; /* NULL when the client is gone */
+  cx_env *env;
+  int self_ref, handler_ref;
+} connection;
+
+int luaopen_codex_core_ws(lua_State *L);
+
+/* ---- Events from the core ------------------------------------------------------------------ */
+
+static int push_connection(lua_State *L, void *arg) {
+  cx_ws_peer *peer = arg;
+  connection *c = cx_bind_new(L, connection_type, sizeof *c);
+  c->env = cx_bind_env(L);
+  c->self_ref = c->handler_ref = LUA_NOREF;
+  c->self_ref = cx_bind_pin(L, -1);
+  c->peer = peer;
+  cx_ws_peer_set_user(peer, c);
+  return 1;
+}
+
+/* Without memory, or after an error of the handler, nobody would ever read: the client is told. */
+static void on_peer(void *user, cx_ws_peer *peer) {
+  server *s = user;
+  cx_bind_call(s->env, s->handler_ref, push_connection, peer);
+  const connection *c = cx_ws_peer_user(peer);
+  if (!c || c->handler_ref == LUA_NOREF) cx_ws_peer_close(peer, CX_WS_INTERNAL, "nobody listens");
+}
+
+typedef struct {
+  const char *kind, *text;
+  size_t n;
+  int code;
+} event;
+
+/* kind, text, code */
+static int push_event(lua_State *L, void *arg) {
+  const event *e = arg;
+  lua_pushstring(L, e->kind);
+  lua_pushlstring(L, e->text, e->n);
+  if (e->code == 0) return 2;
+  lua_pushinteger(L, e->code);
+  return 3;
+}
+
+static void tell(const connection *c, event e) {
+  if (c) cx_bind_call(c->env, c->handler_ref, push_event, &e);
+}
+
+static void on_message(void *user, cx_ws_peer *peer, const char *text, size_t n) {
+  (void)user;
+  tell(cx_ws_peer_user(peer), (event){.kind = "message", .text = text, .n = n});
+}
+
+static void on_drain(void *user, cx_ws_peer *peer) {
+  (void)user;
+  tell(cx_ws_peer_user(peer), (event){.kind = "drain", .text = ""});
+}
+
+static void on_gone(void *user, cx_ws_peer *peer, int code, const char *reason, size_t n) {
+  connection *c = cx_ws_peer_user(peer);
+  (void)user;
+  if (!c) return;
+  c->peer = NULL;
+  tell(c, (event){.kind = "closed", .text = reason, .n = n, .code = code});
+  cx_bind_unpin(c->env, &c->handler_ref);
+  cx_bind_unpin(c->env, &c->self_ref);
+}
+
+static void on_closed(void *user) {
+  server *s = user;
+  s->ws = NULL;
+  cx_live_remove(&s->live);
+  cx_bind_call(s->env, s->handler_ref, NULL, NULL);
+  cx_bind_unpin(s->env, &s->handler_ref);
+  cx_bind_unpin(s->env, &s->self_ref);
+}
+
+static void close_live(void *object) {
+  server *s = object;
+  if (s->ws) cx_ws_close(s->ws);
+}
+
+/* ---- The server ----------------------------------------------------------------------------- */
+
+/* listen(path, options, handler) -> server | nil, name, text; the handler is called with each
+ * connection, and with nothing when the server has closed */
+static int ws_listen(lua_State *L) {
+  static const cx_ws_events events = {on_peer, on_message, on_drain, on_gone, on_closed};
+  cx_ws_options options = {.path = luaL_checkstring(L, 1)};
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
+  lua_Integer limit = cx_opt_integer(L, 2, "message_limit", 0);
+  if (limit < 0) luaL_error(L, "option 'message_limit' must be positive");
+  options.message_limit = (size_t)limit;
+  server *s = cx_bind_new(L, type, sizeof *s);
+  s->env = cx_bind_env(L);
+  s->self_ref = s->handler_ref = LUA_NOREF;
+  s->handler_ref = cx_bind_pin(L, 3);
+  s->self_ref = cx_bind_pin(L, -1);
+  int rc = cx_ws_open(&s->ws, s->env->loop, &options, &events, s);
+  if (rc != 0) {
+    cx_bind_unpin(s->env, &s->handler_ref);
+    cx_bind_unpin(s->env, &s->self_ref);
+    return cx_bind_fail(L, rc);
+  }
+  s->live = (cx_live){.type = type, .close = close_live, .object = s};
+  cx_live_add(s->env, &s->live);
+  return 1;
+}
+
+static int ws_close(lua_State *L) {
+  close_live(luaL_checkudata(L, 1, type));
+  return 0;
+}
+
+/* ---- A connection --------------------------------------------------------------------------- */
+
+static connection *self(lua_State *L) { return luaL_checkudata(L, 1, connection_type); }
+
+static int result(lua_State *L, int rc) {
+  if (rc != 0) return cx_bind_fail(L, rc);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* start(on_event) -> true | nil, name, text; on_event(kind, text, code) gets "message" with its
+ * text, "drain", and last "closed" with the reason and the code. Once, from the server's handler */
+static int connection_start(lua_State *L) {
+  connection *c = self(L);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  if (c->handler_ref != LUA_NOREF) return luaL_error(L, "the connection was started before");
+  if (!c->peer) return cx_bind_fail(L, CX_ECLOSED);
+  c->handler_ref = cx_bind_pin(L, 2);
+  cx_ws_peer_start(c->peer);
+  return result(L, 0);
+}
+
+/* send(text) -> true | nil, name, text */
+static int connection_send(lua_State *L) {
+  size_t n;
+  const connection *c = self(L);
+  const char *text = luaL_checklstring(L, 2, &n);
+  return result(L, c->peer ? cx_ws_peer_send(c->peer, text, n) : CX_ECLOSED);
+}
+
+/* unsent() -> bytes that the system has not taken yet */
+static int connection_unsent(lua_State *L) {
+  const connection *c = self(L);
+  lua_pushinteger(L, c->peer ? (lua_Integer)cx_ws_peer_unsent(c->peer) : 0);
+  return 1;
+}
+
+/* pause(whether) */
+static int connection_pause(lua_State *L) {
+  const connection *c = self(L);
+  if (c->peer) cx_ws_peer_pause(c->peer, lua_toboolean(L, 2));
+  return 0;
+}
+
+/* close(code, reason): 1000 and none by default */
+static int connection_close(lua_State *L) {
+  const connection *c = self(L);
+  lua_Integer code = luaL_optinteger(L, 2, CX_WS_NORMAL);
+  const char *reason = luaL_optstring(L, 3, NULL);
+  bool sendable = (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+                  (code >= 3000 && code <= 4999);
+  luaL_argcheck(L, sendable, 2, "not a code to close with");
+  if (c->peer) cx_ws_peer_close(c->peer, (int)code, reason);
+  return 0;
+}
+
+/* ---- Registration --------------------------------------------------------------------------- */
+
+static const luaL_Reg methods[] = {{"close", ws_close}, {NULL, NULL}};
+static const luaL_Reg meta[] = {{"__gc", ws_close}, {"__close", ws_close}, {NULL, NULL}};
+static const luaL_Reg connection_methods[] = {
+    {"start", connection_start}, {"send", connection_send},   {"unsent", connection_unsent},
+    {"pause", connection_pause}, {"close", connection_close}, {NULL, NULL}};
+static const luaL_Reg no_meta[] = {{NULL, NULL}};
+static const luaL_Reg functions[] = {{"listen", ws_listen}, {NULL, NULL}};
+
+int luaopen_codex_core_ws(lua_State *L) {
+  cx_bind_type(L, type, methods, meta);
+  cx_bind_type(L, connection_type, connection_methods, no_meta);
+  luaL_newlib(L, functions);
+  return 1;
+}

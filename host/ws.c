@@ -1,0 +1,529 @@
+/* A WebSocket server on a Unix socket, on libwebsockets; see ws.h.
+ *
+ * Listening and accepting is done here: libwebsockets would unlink whatever is at the path and
+ * make the socket group-writable. It is given the accepted sockets and runs them in our loop
+ * through its libuv plugin (Debian's build has no external poll, LWS_WITH_EXTERNAL_POLL). With a
+ * loop that is not its own, lws_context_destroy only begins to close its handles, does not say when
+ * they have closed, and must be called again then; on_lingering finds out. */
+#include "ws.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <libwebsockets.h>
+
+#include "buf.h"
+#include "err.h"
+
+enum {
+  FRAME_SIZE = 64 * 1024, /* longer messages go out in several frames */
+  FRAMES_A_TURN = 16,     /* of one client, so that the others have theirs */
+  DRAIN_MARK = 1024 * 1024,
+  KEPT_SIZE = 1024 * 1024, /* a larger message's buffer is given back */
+  BACKLOG = 64,
+  MAX_FDS = 1024,
+  REASON_SIZE = 123, /* what fits into a close frame */
+  GOODBYE_MS = 500,
+  RETRY_MS = 100, /* until it accepts again, after the system ran out of descriptors */
+  HANDLES = 3,
+};
+static const size_t message_limit = (size_t)256 * 1024 * 1024;
+
+/* A message that waits to be sent. libwebsockets writes its header into the LWS_PRE bytes before
+ * what it is given, which are room at first and what was sent before later. */
+typedef struct outgoing {
+  struct outgoing *next;
+  size_t n, sent;
+  unsigned char data[];
+} outgoing;
+
+struct cx_ws {
+  struct lws_context *context;
+  struct lws_vhost *vhost;
+  cx_ws_events events;
+  void *user;
+  uv_poll_t poll;   /* the listening socket */
+  uv_timer_t timer; /* accepting again; then the stages of closing */
+  uv_check_t check; /* one of these stages */
+  cx_ws_peer *peers;
+  char *path;
+  struct stat made; /* the socket file, so that nobody else's is removed */
+  size_t message_limit;
+  int fd, handles;      /* open libuv handles of our own; freed with the last */
+  bool closing, ending; /* the clients are asked to leave; libwebsockets is being taken down */
+};
+
+struct cx_ws_peer {
+  cx_ws_peer *prev, *next;
+  cx_ws *ws;
+  struct lws *wsi;
+  void *user;
+  cx_buf in;
+  outgoing *first, *last;
+  size_t unsent;
+  int code; /* how it ends, or why we close it */
+  unsigned char reason[REASON_SIZE];
+  size_t reason_size;
+  bool reading, closing, above_mark;
+  bool leaving; /* the client closes, not we */
+  bool said;    /* our close frame is on its way */
+};
+
+/* ---- Clients -------------------------------------------------------------------------------- */
+
+static void free_outgoing(cx_ws_peer *peer) {
+  for (outgoing *out = peer->first, *next; out; out = next) {
+    next = out->next;
+    free(out);
+  }
+  peer->first = peer->last = NULL;
+  peer->unsent = 0;
+}
+
+static cx_ws_peer *new_peer(cx_ws *ws, struct lws *wsi) {
+  cx_ws_peer *peer = calloc(1, sizeof *peer);
+  if (!peer) return NULL;
+  peer->ws = ws;
+  peer->wsi = wsi;
+  peer->code = CX_WS_LOST;
+  peer->next = ws->peers;
+  if (peer->next) peer->next->prev = peer;
+  ws->peers = peer;
+  return peer;
+}
+
+static void forget(cx_ws_peer *peer) {
+  cx_ws *ws = peer->ws;
+  if (peer->prev)
+    peer->prev->next = peer->next;
+  else
+    ws->peers = peer->next;
+  if (peer->next) peer->next->prev = peer->prev;
+  ws->events.on_gone(ws->user, peer, peer->code, (const char *)peer->reason, peer->reason_size);
+  cx_buf_free(&peer->in);
+  free_outgoing(peer);
+  free(peer);
+}
+
+static void set_reason(cx_ws_peer *peer, int code, const void *reason, size_t n) {
+  peer->code = code;
+  peer->reason_size = n < REASON_SIZE ? n : REASON_SIZE;
+  if (n > 0) memcpy(peer->reason, reason, peer->reason_size);
+}
+
+static void give_reason(const cx_ws_peer *peer) {
+  lws_close_reason(peer->wsi, (enum lws_close_status)peer->code, (unsigned char *)peer->reason,
+                   peer->reason_size);
+}
+
+/* For what is received; the result ends the connection. */
+static int refuse(cx_ws_peer *peer, int code, const char *reason) {
+  set_reason(peer, code, reason, strlen(reason));
+  cx_buf_free(&peer->in);
+  peer->closing = true;
+  give_reason(peer);
+  return -1;
+}
+
+/* ---- Messages in ---------------------------------------------------------------------------- */
+
+static int receive(cx_ws_peer *peer, const char *data, size_t n) {
+  cx_ws *ws = peer->ws;
+  if (peer->closing) return 0;
+  if (lws_frame_is_binary(peer->wsi))
+    return refuse(peer, CX_WS_UNACCEPTABLE, "only text messages are taken");
+  if (n > ws->message_limit - peer->in.len)
+    return refuse(peer, CX_WS_TOO_LARGE, "the message is too long");
+  if (cx_buf_add(&peer->in, data, n) != 0) return refuse(peer, CX_WS_INTERNAL, "out of memory");
+  if (!lws_is_final_fragment(peer->wsi)) return 0;
+  ws->events.on_message(ws->user, peer, cx_buf_bytes(&peer->in), peer->in.len);
+  if (peer->in.cap > KEPT_SIZE)
+    cx_buf_free(&peer->in);
+  else
+    cx_buf_drop(&peer->in, peer->in.len);
+  return 0;
+}
+
+/* The client has begun to close; its code and reason as they came. */
+static void note_close(cx_ws_peer *peer, const unsigned char *data, size_t n) {
+  if (peer->closing) return;
+  peer->closing = peer->leaving = true;
+  if (n < 2)
+    set_reason(peer, CX_WS_NO_CODE, NULL, 0);
+  else
+    set_reason(peer, data[0] << 8 | data[1], data + 2, n - 2);
+}
+
+/* ---- Messages out --------------------------------------------------------------------------- */
+
+static size_t sequence_length(const unsigned char *s, size_t n) {
+  size_t length = *s < 0x80 ? 1 : *s < 0xC2 ? 0 : *s < 0xE0 ? 2 : *s < 0xF0 ? 3 : *s < 0xF5 ? 4 : 0;
+  if (length > n) return 0;
+  for (size_t i = 1; i < length; i++)
+    if ((s[i] & 0xC0) != 0x80) return 0;
+  /* Too long forms, surrogates, and what is beyond Unicode. */
+  if ((*s == 0xE0 && s[1] < 0xA0) || (*s == 0xED && s[1] > 0x9F)) return 0;
+  if ((*s == 0xF0 && s[1] < 0x90) || (*s == 0xF4 && s[1] > 0x8F)) return 0;
+  return length;
+}
+
+static bool is_utf8(const char *text, size_t n) {
+  const unsigned char *s = (const unsigned char *)text;
+  while (n > 0) {
+    size_t length = sequence_length(s, n);
+    if (length == 0) return false;
+    s += length;
+    n -= length;
+  }
+  return true;
+}
+
+/* Writes the next frame of the first message. Negative when the connection is lost. */
+static int write_frame(cx_ws_peer *peer) {
+  outgoing *out = peer->first;
+  size_t left = out->n - out->sent, n = left < FRAME_SIZE ? left : FRAME_SIZE;
+  int kind = out->sent == 0 ? LWS_WRITE_TEXT : LWS_WRITE_CONTINUATION;
+  if (n < left) kind |= LWS_WRITE_NO_FIN;
+  int rc = lws_write(peer->wsi, out->data + LWS_PRE + out->sent, n, (enum lws_write_protocol)kind);
+  if (rc < 0) return -1;
+  out->sent += n;
+  peer->unsent -= n;
+  if (out->sent < out->n) return 0;
+  peer->first = out->next;
+  if (!peer->first) peer->last = NULL;
+  free(out);
+  return 0;
+}
+
+/* When everything is sent. A result of -1, which is enough for what is received, would not do:
+ * built with _DEBUG, as Debian's is, libwebsockets closes twice then ("uv repeat test"), which
+ * drops the connection before the close frame is out. This is the same once. */
+static void begin_close(cx_ws_peer *peer) {
+  give_reason(peer);
+  lws_set_timeout(peer->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_SYNC);
+}
+
+static int on_writable(cx_ws_peer *peer) {
+  if (peer->leaving || peer->said) return 0;
+  for (int i = 0; peer->first && i < FRAMES_A_TURN && !lws_send_pipe_choked(peer->wsi); i++)
+    if (write_frame(peer) < 0) return -1;
+  if (peer->first || (peer->closing && lws_partial_buffered(peer->wsi))) {
+    lws_callback_on_writable(peer->wsi);
+  } else if (peer->closing) {
+    peer->said = true;
+    begin_close(peer);
+    return 0;
+  }
+  if (peer->above_mark && peer->unsent <= DRAIN_MARK) {
+    peer->above_mark = false;
+    peer->ws->events.on_drain(peer->ws->user, peer);
+  }
+  return 0;
+}
+
+int cx_ws_peer_send(cx_ws_peer *peer, const char *text, size_t n) {
+  if (peer->closing) return CX_ECLOSED;
+  if (!is_utf8(text, n)) return -EILSEQ;
+  if (n > SIZE_MAX / 2) return CX_EMEMORY;
+  outgoing *out = malloc(sizeof *out + LWS_PRE + n);
+  if (!out) return CX_EMEMORY;
+  *out = (outgoing){.n = n};
+  memcpy(out->data + LWS_PRE, text, n);
+  if (peer->last)
+    peer->last->next = out;
+  else
+    peer->first = out;
+  peer->last = out;
+  peer->unsent += n;
+  if (peer->unsent > DRAIN_MARK) peer->above_mark = true;
+  lws_callback_on_writable(peer->wsi);
+  return 0;
+}
+
+size_t cx_ws_peer_unsent(const cx_ws_peer *peer) { return peer->unsent; }
+
+/* ---- One client ----------------------------------------------------------------------------- */
+
+void cx_ws_peer_set_user(cx_ws_peer *peer, void *user) { peer->user = user; }
+void *cx_ws_peer_user(const cx_ws_peer *peer) { return peer->user; }
+
+/* What libwebsockets holds back of what it has read is looked at after the next event of any of its
+ * descriptors: this makes one. */
+static void set_reading(cx_ws_peer *peer, bool reading) {
+  if (peer->reading == reading) return;
+  peer->reading = reading;
+  lws_rx_flow_control(peer->wsi, reading ? 1 : 0);
+  if (reading) lws_cancel_service(peer->ws->context);
+}
+
+void cx_ws_peer_start(cx_ws_peer *peer) { set_reading(peer, true); }
+
+void cx_ws_peer_pause(cx_ws_peer *peer, bool pause) {
+  if (!peer->closing) set_reading(peer, !pause);
+}
+
+/* The client's answer must be read, too. */
+void cx_ws_peer_close(cx_ws_peer *peer, int code, const char *reason) {
+  if (peer->closing) return;
+  set_reason(peer, code, reason, reason ? strlen(reason) : 0);
+  peer->closing = true;
+  set_reading(peer, true);
+  lws_callback_on_writable(peer->wsi);
+}
+
+/* ---- What libwebsockets says ---------------------------------------------------------------- */
+
+/* Browsers name the page a connection comes from: none has any business here. */
+static int refuse_origin(struct lws *wsi) {
+  if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) == 0) return 0;
+  return lws_return_http_status(wsi, HTTP_STATUS_FORBIDDEN, NULL) == 0 ? 1 : -1;
+}
+
+static int greet(cx_ws *ws, struct lws *wsi, cx_ws_peer **slot) {
+  *slot = ws->closing ? NULL : new_peer(ws, wsi);
+  if (!*slot) return -1;
+  lws_rx_flow_control(wsi, 0);
+  ws->events.on_peer(ws->user, *slot);
+  return 0;
+}
+
+static void next_stage(cx_ws *ws);
+
+static void part(cx_ws *ws, cx_ws_peer **slot) {
+  if (!*slot) return;
+  forget(*slot);
+  *slot = NULL;
+  if (ws->closing && !ws->peers) next_stage(ws);
+}
+
+static int on_lws(struct lws *wsi, enum lws_callback_reasons why, void *slot, void *in, size_t n) {
+  cx_ws *ws = lws_context_user(lws_get_context(wsi));
+  cx_ws_peer **peer = slot;
+  switch ((int)why) {
+  case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+    return refuse_origin(wsi);
+  case LWS_CALLBACK_ESTABLISHED:
+    return greet(ws, wsi, peer);
+  case LWS_CALLBACK_RECEIVE:
+    return receive(*peer, in, n);
+  case LWS_CALLBACK_SERVER_WRITEABLE:
+    return on_writable(*peer);
+  case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+    note_close(*peer, in, n);
+    return 0;
+  case LWS_CALLBACK_CLOSED:
+    part(ws, peer);
+    return 0;
+  default:
+    return lws_callback_http_dummy(wsi, why, slot, in, n);
+  }
+}
+
+/* ---- Accepting ------------------------------------------------------------------------------ */
+
+static void on_acceptable(uv_poll_t *poll, int status, int events);
+
+static void on_retry(uv_timer_t *timer) {
+  cx_ws *ws = timer->data;
+  uv_poll_start(&ws->poll, UV_READABLE, on_acceptable);
+}
+
+/* A socket that is not accepted keeps the listening one readable. */
+static void wait_for_descriptors(cx_ws *ws) {
+  uv_poll_stop(&ws->poll);
+  uv_timer_start(&ws->timer, on_retry, RETRY_MS, 0);
+}
+
+static void on_acceptable(uv_poll_t *poll, int status, int events) {
+  cx_ws *ws = poll->data;
+  (void)status;
+  (void)events;
+  int fd = accept4(ws->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd >= 0) {
+    lws_adopt_socket_vhost(ws->vhost, fd);
+    lws_cancel_service(ws->context); /* or the handshake's time limit would not run */
+  } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+    wait_for_descriptors(ws);
+  }
+}
+
+/* ---- The socket ----------------------------------------------------------------------------- */
+
+/* Whether nobody listens at the address: a socket that an ended program left. */
+static bool is_stale(const struct sockaddr_un *address) {
+  struct stat found;
+  if (lstat(address->sun_path, &found) != 0 || !S_ISSOCK(found.st_mode)) return false;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  int rc = connect(fd, (const struct sockaddr *)address, sizeof *address);
+  bool stale = rc != 0 && errno == ECONNREFUSED;
+  close(fd);
+  return stale;
+}
+
+static int bind_socket(int fd, const struct sockaddr_un *address) {
+  const struct sockaddr *to = (const struct sockaddr *)address;
+  if (bind(fd, to, sizeof *address) == 0) return 0;
+  if (errno != EADDRINUSE) return -errno;
+  if (!is_stale(address)) return -EADDRINUSE;
+  if (unlink(address->sun_path) != 0 && errno != ENOENT) return -errno;
+  return bind(fd, to, sizeof *address) == 0 ? 0 : -errno;
+}
+
+static void remove_socket(const cx_ws *ws) {
+  struct stat found;
+  if (lstat(ws->path, &found) == 0 && found.st_ino == ws->made.st_ino &&
+      found.st_dev == ws->made.st_dev)
+    unlink(ws->path);
+}
+
+/* The file gets the mode that the descriptor has before it is bound, so that nobody can connect in
+ * between. */
+static int open_socket(cx_ws *ws, const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
+  if (!*path) return -ENOENT;
+  memcpy(address.sun_path, path, strlen(path));
+  ws->path = strdup(path);
+  if (!ws->path) return CX_EMEMORY;
+  ws->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (ws->fd < 0 || fchmod(ws->fd, S_IRUSR | S_IWUSR) != 0) return -errno;
+  int rc = bind_socket(ws->fd, &address);
+  if (rc != 0) return rc;
+  if (lstat(path, &ws->made) == 0 && listen(ws->fd, BACKLOG) == 0) return 0;
+  rc = -errno;
+  remove_socket(ws);
+  return rc;
+}
+
+/* ---- Closing -------------------------------------------------------------------------------- */
+
+static void free_ws(cx_ws *ws) {
+  if (ws->fd >= 0) close(ws->fd);
+  free(ws->path);
+  free(ws);
+}
+
+static void on_handle_closed(uv_handle_t *handle) {
+  cx_ws *ws = handle->data;
+  if (--ws->handles > 0) return;
+  ws->events.on_closed(ws->user);
+  free_ws(ws);
+}
+
+static void look_for_context(uv_handle_t *handle, void *arg) {
+  void **wanted = arg;
+  if (handle->data == *wanted) *wanted = NULL;
+}
+
+/* The plugin's own handles, which it closes after those of all its sockets, point at the context;
+ * handles that have closed are no longer in the loop. */
+static void on_lingering(uv_timer_t *timer) {
+  cx_ws *ws = timer->data;
+  void *wanted = ws->context;
+  uv_walk(timer->loop, look_for_context, &wanted);
+  if (!wanted) return;
+  lws_context_destroy(ws->context);
+  uv_close((uv_handle_t *)timer, on_handle_closed);
+  uv_close((uv_handle_t *)&ws->check, on_handle_closed);
+}
+
+/* libwebsockets closes the descriptor of its wake-up pipe here and once more when libuv calls back
+ * that the handle has closed. This is the moment right before that: nothing runs in between that
+ * could open a file and be given the same number. */
+static void on_turn_over(uv_check_t *check) {
+  cx_ws *ws = check->data;
+  uv_check_stop(check);
+  lws_context_destroy(ws->context);
+}
+
+static void on_goodbye_over(uv_timer_t *timer) {
+  cx_ws *ws = timer->data;
+  ws->ending = true;
+  uv_timer_start(timer, on_lingering, 1, 1);
+  uv_check_start(&ws->check, on_turn_over);
+}
+
+/* Nobody is left. Not at once: this may be inside of libwebsockets. */
+static void next_stage(cx_ws *ws) {
+  if (!ws->ending) uv_timer_start(&ws->timer, on_goodbye_over, 0, 0);
+}
+
+void cx_ws_close(cx_ws *ws) {
+  if (ws->closing) return;
+  ws->closing = true;
+  remove_socket(ws);
+  uv_close((uv_handle_t *)&ws->poll, on_handle_closed);
+  for (cx_ws_peer *peer = ws->peers; peer; peer = peer->next)
+    cx_ws_peer_close(peer, CX_WS_GOING_AWAY, NULL);
+  uv_timer_start(&ws->timer, on_goodbye_over, ws->peers ? GOODBYE_MS : 0, 0);
+}
+
+/* ---- Opening -------------------------------------------------------------------------------- */
+
+/* libwebsockets ignores SIGPIPE from then on, which is not its business in a library. */
+static int open_context(cx_ws *ws, uv_loop_t *loop) {
+  static const struct lws_protocols protocols[] = {
+      {"codex-lua", on_lws, sizeof(cx_ws_peer *), FRAME_SIZE, 0, NULL, 0}, {.name = NULL}};
+  void *loops[] = {loop};
+  struct lws_context_creation_info info = {
+      .port = CONTEXT_PORT_NO_LISTEN_SERVER,
+      .protocols = protocols,
+      .foreign_loops = loops,
+      .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_VALIDATE_UTF8,
+      .fd_limit_per_thread = MAX_FDS,
+      .pt_serv_buf_size = FRAME_SIZE,
+      .user = ws,
+  };
+  struct sigaction before;
+  sigaction(SIGPIPE, NULL, &before);
+  lws_set_log_level(0, NULL);
+  ws->context = lws_create_context(&info);
+  sigaction(SIGPIPE, &before, NULL);
+  if (!ws->context) return -ELIBACC;
+  ws->vhost = lws_get_vhost_by_name(ws->context, "default");
+  return 0;
+}
+
+static void on_never_opened(uv_handle_t *handle) { free_ws(handle->data); }
+
+/* Frees it also where it fails. */
+static int open_all(cx_ws *ws, uv_loop_t *loop, const char *path) {
+  int rc = open_socket(ws, path);
+  bool made = rc == 0, polled = made && (rc = uv_poll_init(loop, &ws->poll, ws->fd)) == 0;
+  if (polled && (rc = open_context(ws, loop)) == 0) return 0;
+  if (made) remove_socket(ws);
+  ws->poll.data = ws;
+  if (polled)
+    uv_close((uv_handle_t *)&ws->poll, on_never_opened);
+  else
+    free_ws(ws);
+  return rc;
+}
+
+int cx_ws_open(cx_ws **out, uv_loop_t *loop, const cx_ws_options *options,
+               const cx_ws_events *events, void *user) {
+  cx_ws *ws = calloc(1, sizeof *ws);
+  if (!ws) return CX_EMEMORY;
+  ws->events = *events;
+  ws->user = user;
+  ws->fd = -1;
+  ws->message_limit = options->message_limit ? options->message_limit : message_limit;
+  int rc = open_all(ws, loop, options->path);
+  if (rc != 0) return rc;
+  uv_timer_init(loop, &ws->timer);
+  uv_check_init(loop, &ws->check);
+  ws->poll.data = ws->timer.data = ws->check.data = ws;
+  ws->handles = HANDLES;
+  uv_poll_start(&ws->poll, UV_READABLE, on_acceptable);
+  *out = ws;
+  return 0;
+}
