@@ -97,7 +97,7 @@ for _, server in ipairs(servers) do
     it("completes a turn without a permission", function()
       with(nil, function(cx, model)
         local events = acp(cx, "hi", {})
-        assert.same({ 0, "" }, { events.code, events.stderr })
+        assert.equal(0, events.code, events.stderr)
         local text, reason = outcome(events)
         assert.same({ "Hello", "end_turn" }, { text, reason })
         local hello = only(foreign.select(events, { event = "initialized" }))
@@ -238,7 +238,8 @@ describe("The clients on a program that does it wrong", function()
 
   it("fail when it ends at once", function()
     with(nil, function(cx)
-      local gone = foreign.wrapper(work .. "/gone", { "false" }, "echo no luck >&2; exit 3")
+      local gone = foreign.wrapper(work .. "/gone", { "false" },
+        "echo no luck >&2; read -r line; sleep 0.1; exit 3")
       local events = foreign.sdk(gone, cx, "hi", { cwd = work })
       local failure = only(foreign.select(events, { event = "error" }))
       assert.same({ 1, "closed" }, { events.code, failure.kind })
