@@ -6,9 +6,9 @@
 //                       [--timeout SECONDS] CODEX PROMPT
 //
 // CODEX is the program that codex-acp starts as `CODEX app-server`. --answer says what becomes of
-// permission requests; `fail`, the default, ends the run with status 1 when one comes. MODE is an id
-// of codex-acp (read-only, workspace-write, agent, agent-full-access). Status 0: the prompt ended,
-// for whatever reason, and codex-acp went away by itself; 1: anything else; 2: wrong usage.
+// permission requests; with `fail`, the default, one that comes makes the status 1. MODE is an id of
+// codex-acp (read-only, workspace-write, agent, agent-full-access). Status 0: the prompt ended, for
+// whatever reason, and codex-acp went away by itself; 1: anything else; 2: wrong usage.
 
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -148,7 +148,8 @@ async function main() {
   const stream = acp.ndJsonStream(Writable.toWeb(agent.stdin), Readable.toWeb(agent.stdout));
   try {
     await acp.client({ name: "acp-test-client" })
-      .onRequest(acp.methods.client.session.requestPermission, (ctx) => answerPermission(ctx.params))
+      .onRequest(acp.methods.client.session.requestPermission,
+        (ctx) => answerPermission(ctx.params))
       .onNotification(acp.methods.client.session.update,
         (ctx) => emit("update", describeUpdate(ctx.params.update)))
       .connectWith(stream, talk);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What the official Python SDK of Codex puts on the wire, for tests without that SDK.
 
-    sdk_client.py [--config KEY=VALUE]... [--thread JSON] [--cwd DIR] [--timeout SECONDS] CODEX PROMPT
+    sdk_client.py [--config KEY=VALUE]... [--thread JSON] [--cwd DIR] [--timeout SECONDS]
+                  CODEX PROMPT
 
 Starts CODEX as an app server, runs one turn in a new thread, closes, and writes what happened to
 standard output, one JSON object a line. Status 0: the turn completed; 1: anything else, with an
