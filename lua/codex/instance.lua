@@ -30,7 +30,7 @@ local functions = {
   exec = "exec", stream = "exec", resume = "exec", fork = "exec", review = "exec",
   apply = "command", sandbox = "command", features = "command", version = "command",
   interactive = "command", run = "command", paths = "command", environment = "command",
-  capabilities = "capability",
+  capabilities = "capability", connect = "client",
 }
 
 local Instance = {}

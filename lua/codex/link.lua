@@ -28,7 +28,7 @@ M.codes = {
 ---@field name? string for messages ("the app-server")
 ---@field jsonrpc? boolean send `"jsonrpc": "2.0"`, as MCP and ACP want
 ---@field window? integer requests that may be unanswered at a time (64)
----@field timeout? number seconds that a request may take, unless it says otherwise (60); 0: no limit
+---@field timeout? number seconds that a request may take, unless it says otherwise (60); 0: any
 ---@field line_limit? integer longest message in bytes (64 MiB)
 ---@field on_request? fun(request: codex.Request) runs as a task
 ---@field on_notification? fun(method: string, params: any) must not wait
@@ -85,6 +85,9 @@ function Request:fail(code, message, data)
   return self._link:_sent(self._link._raw:refuse(self._id, code, log.redact(message), text))
 end
 
+--- Takes an answer as given: the other side does not wait for one any more.
+function Request:drop() self._answered = true end
+
 ---@return boolean
 function Request:is_answered() return self._answered or false end
 
@@ -97,11 +100,10 @@ local function serve(link, request)
   local ok, err = xpcall(handler, function(err)
     return E.is(err) and err or debug.traceback(tostring(err), 2)
   end, request)
-  if request._answered then
-    if not ok then log.error("%s: %s", link._name, tostring(err)) end
-    return
+  if ok then
+    if request._answered then return end
+    return request:fail(M.codes.method_not_found, "unknown method: " .. request.method)
   end
-  if ok then return request:fail(M.codes.method_not_found, "unknown method: " .. request.method) end
   local cancelled = E.is(err, "cancelled")
   if not cancelled then log.error("%s: %s: %s", link._name, request.method, tostring(err)) end
   request:fail(M.codes.internal_error, cancelled and "cancelled" or "the handler failed")

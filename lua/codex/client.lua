@@ -1,0 +1,418 @@
+--- A client of `codex app-server`: one process, many threads.
+---
+--- The app-server speaks JSON-RPC in lines, without the `jsonrpc` member. It asks back: approvals,
+--- questions, calls of our tools (codex.inquiry answers them all). At most 64 of our requests are
+--- unanswered at a time, since beyond some 128 it answers "overloaded" or never, and each has a
+--- time limit. When the process dies, everything that waits fails with kind `closed`; with
+--- `restart`, the next request starts a new one, and a thread that is used again is resumed there.
+
+local E = require "codex.error"
+local async = require "codex.async"
+local command = require "codex.command"
+local instances = require "codex.instance"
+local json = require "codex.json"
+local link = require "codex.link"
+local options = require "codex.options"
+
+local M = {}
+
+local STARTUP_TIMEOUT, RETRIES, HANDLER_QUEUE = 30, 5, 10000
+
+--- "Server overloaded; retry later."
+local OVERLOADED = -32001
+
+---@class codex.ConnectOptions
+---@field cwd? string the server's folder, and the threads' where they name none
+---@field command? string[] any program that carries the bytes, in place of `codex app-server`
+---@field proxy? boolean|string talk to the daemon that runs already (true), or to this socket
+---@field config? table<string, any> settings for all threads, keys may be dotted paths
+---@field args? string[] more arguments for `codex app-server`
+---@field env? table<string, string|false>
+---@field client_info? { name: string, version: string, title?: string } how we introduce ourselves
+---@field experimental? boolean ask for the experimental methods, which tools in Lua need (true)
+---@field opt_out? string[] methods of notifications that are not wanted
+---@field capabilities? table more for the `capabilities` of `initialize`, as Codex spells them
+---@field policies? table[] who decides approvals; the user's policy.d where nothing is given
+---@field policy_timeout? number seconds until the safe answer is given (60)
+---@field audit? boolean|string false: decisions are not written down; or the file (XDG_STATE_HOME)
+---@field auth_refresh? fun(params: table): table? gives ChatGPT tokens when Codex asks for them
+---@field timeout? number seconds for each request (60)
+---@field startup_timeout? number seconds until it has introduced itself (30)
+---@field restart? integer how often a server that died is started anew (0)
+
+local known = options.set {
+  "cwd", "command", "proxy", "config", "args", "env", "client_info", "experimental", "opt_out",
+  "capabilities", "policies", "policy_timeout", "audit", "auth_refresh", "timeout",
+  "startup_timeout", "restart",
+}
+
+---@class codex.Client
+---@field server table what `initialize` answered: userAgent, codexHome, platformOs ...
+---@field version string of Codex, from there
+local Client = {}
+Client.__name = "codex.client"
+M.Client = Client
+
+-- ---- Notifications -----------------------------------------------------------------------------
+
+--- Calls a subscriber for what waits for it, one after the other, as it may wait itself.
+local function serve_subscription(subscription)
+  while #subscription.queue > 0 do
+    local event = table.remove(subscription.queue, 1)
+    local ok, err = xpcall(subscription.fn, debug.traceback, event.params, event.method)
+    if not ok then
+      instances.say(subscription.instance, "error", "a handler of %s failed: %s", event.method, err)
+    end
+  end
+  subscription.task = nil
+end
+
+local function tell(subscription, method, params)
+  local queue = subscription.queue
+  if #queue >= HANDLER_QUEUE then
+    if not subscription.overflowed then
+      instances.say(subscription.instance, "error",
+        "a handler of %s is too slow: what comes now is dropped", method)
+    end
+    subscription.overflowed = true
+    return
+  end
+  queue[#queue + 1] = { method = method, params = params }
+  subscription.task = subscription.task or async.spawn(serve_subscription, subscription)
+end
+
+local function tell_all(client, key, method, params)
+  for _, subscription in ipairs(client._subscriptions[key] or {}) do
+    tell(subscription, method, params)
+  end
+end
+
+--- What is remembered of the items under way: approvals of file changes name only an item's id.
+local track = {}
+
+track["item/started"] = function(client, params)
+  if type(params.item) ~= "table" or type(params.threadId) ~= "string" then return end
+  local items = client._items[params.threadId] or {}
+  client._items[params.threadId] = items
+  items[params.item.id or ""] = params.item
+end
+
+track["item/completed"] = function(client, params)
+  local items = client._items[params.threadId or ""]
+  if items and type(params.item) == "table" then items[params.item.id or ""] = nil end
+end
+
+track["item/fileChange/patchUpdated"] = function(client, params)
+  local item = (client._items[params.threadId or ""] or {})[params.itemId or ""]
+  if item then item.changes = params.changes end
+end
+
+track["turn/completed"] = function(client, params)
+  if type(params.threadId) ~= "string" then return end
+  client._items[params.threadId] = nil
+  require("codex.inquiry").turn_over(client, params.threadId)
+end
+
+track["serverRequest/resolved"] = function(client, params)
+  require("codex.inquiry").resolved(client, params.requestId)
+end
+
+track["thread/tokenUsage/updated"] = function(client, params)
+  local thread = client._threads[params.threadId or ""]
+  if thread then thread.usage = params.tokenUsage end
+end
+
+local function on_notification(client, method, params)
+  if type(params) ~= "table" then params = {} end
+  if track[method] then track[method](client, params) end
+  if next(client._subscriptions) then
+    tell_all(client, method, method, params)
+    tell_all(client, "*", method, params)
+  end
+  local turns = params.threadId and client._turns[params.threadId]
+  if not turns then return end
+  for _, turn in ipairs(table.move(turns, 1, #turns, 1, {})) do turn:_take(method, params) end
+end
+
+--- Calls fn(params, method) for each notification of this method; "*" means every one, "closed" the
+--- end of the server. It may wait; then what comes meanwhile waits for it, in order.
+---@param method string
+---@param fn fun(params: table, method: string)
+---@return { close: fun(self: table) } subscription
+function Client:on(method, fn)
+  if type(method) ~= "string" then error("client:on: the method must be a string", 2) end
+  if type(fn) ~= "function" then error("client:on: a function is needed", 2) end
+  local list = self._subscriptions[method] or {}
+  self._subscriptions[method] = list
+  local subscription = { fn = fn, queue = {}, instance = self._instance }
+  function subscription.close()
+    for i, each in ipairs(list) do
+      if each == subscription then table.remove(list, i) end
+    end
+    if #list == 0 then self._subscriptions[method] = nil end
+  end
+  subscription.__close = subscription.close
+  list[#list + 1] = subscription
+  return setmetatable(subscription, subscription)
+end
+
+--- Answers requests of the server with this method in place of the policies: what fn(params)
+--- returns is the result; nil and an error, or an error raised, is an error.
+---@param method string
+---@param fn fun(params: table): any, any
+function Client:handle(method, fn)
+  if type(fn) ~= "function" and fn ~= nil then error("client:handle: a function is needed", 2) end
+  self._handlers[method] = fn
+end
+
+-- ---- Starting ----------------------------------------------------------------------------------
+
+local function argv_of(client)
+  local given, instance = client._given, client._instance
+  if given.command then return given.command, given.command[1] end
+  local binary, err = require("codex.binary").resolve(instance._settings.binary)
+  if not binary then return nil, err end
+  local argv = { binary.path, "app-server" }
+  if given.proxy then argv[3] = "proxy" end
+  if type(given.proxy) == "string" then table.move({ "--sock", given.proxy }, 1, 2, 4, argv) end
+  for _, pair in ipairs(require("codex.toml").overrides(given.config or {})) do
+    table.move({ "-c", pair }, 1, 2, #argv + 1, argv)
+  end
+  return table.move(given.args or {}, 1, #(given.args or {}), #argv + 1, argv), binary.path
+end
+
+--- The server is gone: everything that waited for it is told.
+local function on_closed(client, err)
+  require("codex.inquiry").closed(client)
+  client._items = {}
+  for _, turns in pairs(client._turns) do
+    for _, turn in ipairs(table.move(turns, 1, #turns, 1, {})) do turn:_fail(err) end
+  end
+  tell_all(client, "closed", "closed", { error = err })
+end
+
+local function open_link(client)
+  local given = client._given
+  local argv, path = argv_of(client)
+  if not argv then return nil, path end
+  local proc_options = command.proc_options(client._instance, given, path)
+  local opened
+  opened = { link.spawn(argv, {
+    name = "the app-server", cwd = given.cwd or proc_options.cwd, env = proc_options.env,
+    clear_env = proc_options.clear_env, timeout = given.timeout, grace = proc_options.grace,
+    on_request = function(request) require("codex.inquiry").serve(client, request) end,
+    on_notification = function(method, params) on_notification(client, method, params) end,
+    on_closed = function(err)
+      if client._link == opened[1] then on_closed(client, err) end
+    end,
+    on_junk = function(text, why)
+      instances.say(client._instance, "debug", "not a message of the app-server's (%s): %s", why,
+        text)
+    end,
+  }) }
+  return opened[1], opened[2]
+end
+
+local function introduction(given)
+  local capabilities = { experimentalApi = given.experimental ~= false }
+  if given.opt_out then capabilities.optOutNotificationMethods = json.array(given.opt_out) end
+  for name, value in pairs(given.capabilities or {}) do capabilities[name] = value end
+  local info = given.client_info
+    or { name = "codex-lua", title = "codex-lua", version = require("codex.core.host").version }
+  return { clientInfo = info, capabilities = capabilities }
+end
+
+local function initialize(client)
+  local peer, given = client._link, client._given
+  local server, err = peer:request("initialize", introduction(given),
+    { timeout = given.startup_timeout or STARTUP_TIMEOUT })
+  if not server then return nil, err end
+  client.server = server
+  local agent = type(server.userAgent) == "string" and server.userAgent or ""
+  client.version = agent:match "/(%d+%.%d+%.%d+%S*)" or "unknown"
+  return peer:notify("initialized")
+end
+
+local function start(client)
+  local err
+  client._link, err = open_link(client)
+  if not client._link then return nil, err end
+  client.pid = client._link.pid
+  local ok
+  ok, err = initialize(client)
+  if ok then return true end
+  client._link:close(0)
+  err.stderr = err.stderr or require("codex.log").redact((client._link:stderr()))
+  return nil, err
+end
+
+local function check(given)
+  local where = "codex.connect"
+  options.check(where, given, known)
+  for _, name in ipairs { "cwd" } do options.typed(where, given, name, "string") end
+  for _, name in ipairs { "command", "config", "args", "env", "client_info", "opt_out",
+    "capabilities", "policies" } do options.typed(where, given, name, "table") end
+  for _, name in ipairs { "timeout", "startup_timeout", "policy_timeout" } do
+    options.milliseconds(where, given, name)
+  end
+  options.typed(where, given, "proxy", "boolean", "string")
+  options.typed(where, given, "audit", "boolean", "string")
+  options.typed(where, given, "auth_refresh", "function")
+  options.typed(where, given, "restart", "number")
+  if given.command and #given.command == 0 then
+    options.raise "codex.connect: option 'command' must name a program"
+  end
+end
+
+--- Starts `codex app-server` and introduces us.
+---@async
+---@param instance table
+---@param opts? codex.ConnectOptions
+---@return codex.Client?
+---@return codex.Error? error kinds `spawn`, `closed` (it ended at once; `stderr` says why), `timeout`
+function M.connect(instance, opts)
+  local given = opts or {}
+  check(given)
+  local client = setmetatable({
+    _instance = instance, _given = given, _subscriptions = {}, _handlers = {}, _turns = {},
+    _items = {}, _tools = {}, _pending = {}, _threads = setmetatable({}, { __mode = "v" }),
+    _restarts = 0, _generation = 0,
+  }, Client)
+  local decider, err = require("codex.inquiry").decider(instance, given)
+  if not decider then return nil, err end
+  client._decider = decider
+  local ok
+  ok, err = start(client)
+  if not ok then return nil, err end
+  return client
+end
+
+--- Starts the server anew where that is allowed and needed; one task does it for all.
+local function revive(client)
+  local gone = client._link:gone()
+  if client._closed or client._restarts >= (client._given.restart or 0) then return nil, gone end
+  if not client._reviving then
+    client._restarts = client._restarts + 1
+    client._generation = client._generation + 1
+    instances.say(client._instance, "info", "%s; it is started again", gone.message)
+    client._reviving = async.spawn(start, client)
+  end
+  local ok, err = client._reviving:join()
+  client._reviving = nil
+  return ok, err
+end
+
+-- ---- Talking -----------------------------------------------------------------------------------
+
+--- How long to wait before the next try: longer each time, and different for each who tries.
+local function backoff(attempt) return math.min(2, 0.1 * 2 ^ attempt) * (0.5 + math.random()) end
+
+--- Sends any method, with its params as Codex spells them, and waits for the result. A server that
+--- says it is overloaded is asked again, some times.
+---@async
+---@param method string
+---@param params? table
+---@param opts? { timeout?: number } seconds; 0: no limit
+---@return any? result
+---@return codex.Error? error kinds `rpc` (with code and data), `timeout`, `closed`
+function Client:request(method, params, opts)
+  local result, err
+  for attempt = 0, RETRIES do
+    if self._closed then return nil, E.new("closed", "the client is closed") end
+    if self._link:gone() then
+      local ok, why = revive(self)
+      if not ok then return nil, why end
+    end
+    result, err = self._link:request(method, params, opts)
+    if not err or err.code ~= OVERLOADED or err.kind ~= "rpc" or attempt == RETRIES then break end
+    async.sleep(backoff(attempt))
+  end
+  return result, err
+end
+
+--- Sends a notification; does not wait.
+---@param method string
+---@param params? table
+---@return true?
+---@return codex.Error?
+function Client:notify(method, params) return self._link:notify(method, params) end
+
+--- Asks the server for something small.
+---@async
+---@param timeout? number seconds (10)
+---@return number? seconds that the answer took
+---@return codex.Error?
+function Client:ping(timeout)
+  local uv = require "luv"
+  local before = uv.hrtime()
+  local result, err =
+    self:request("thread/loaded/list", json.object {}, { timeout = timeout or 10 })
+  if not result then return nil, err end
+  return (uv.hrtime() - before) / 1e9
+end
+
+--- The tail of the server's standard error.
+---@return string
+function Client:stderr() return (self._link:stderr()) end
+
+--- Why the server is gone, or nil while it is there.
+---@return codex.Error?
+function Client:gone() return self._link:gone() end
+
+-- ---- Threads -----------------------------------------------------------------------------------
+
+--- Starts a thread.
+---@async
+---@param opts? codex.ThreadOptions
+---@return codex.Thread?
+---@return codex.Error?
+function Client:thread(opts) return require("codex.thread").start(self, opts) end
+
+--- Takes up a thread again.
+---@async
+---@param id string
+---@param opts? codex.ThreadOptions
+---@return codex.Thread?
+---@return codex.Error?
+function Client:resume(id, opts) return require("codex.thread").resume(self, id, opts) end
+
+--- Starts a thread with another one's past.
+---@async
+---@param id string
+---@param opts? codex.ThreadOptions
+---@return codex.Thread?
+---@return codex.Error?
+function Client:fork(id, opts) return require("codex.thread").fork(self, id, opts) end
+
+-- ---- Ending ------------------------------------------------------------------------------------
+
+--- Ends the server, and with it turns that run. Waits where a task may. Idempotent.
+function Client:close()
+  if self._closed then return end
+  self._closed = true
+  require("codex.inquiry").closed(self)
+  self._link:close(self._instance._settings.grace or 5)
+end
+
+Client.__close = Client.close
+
+local complete = false
+
+--- The typed helpers are read in when the first one is used.
+function Client.__index(client, name)
+  local value = rawget(Client, name)
+  if value ~= nil or name:sub(1, 1) == "_" then return value end
+  if not complete then
+    complete = true
+    require("codex.methods").install(Client, "client")
+    require("codex.login").install(Client)
+    value = rawget(Client, name)
+  end
+  if value == nil and name == "fs" then
+    value = require("codex.methods").part(client, "fs")
+    rawset(client, name, value)
+  end
+  return value
+end
+
+return M
