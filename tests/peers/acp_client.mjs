@@ -7,8 +7,8 @@
 //
 // CODEX is the program that codex-acp starts as `CODEX app-server`. --answer says what becomes of
 // permission requests; with `fail`, the default, one that comes makes the status 1. MODE is one of
-// codex-acp's (read-only, workspace-write, agent, agent-full-access). Status 0: the prompt ended, for
-// whatever reason, and codex-acp went away by itself; 1: anything else; 2: wrong usage.
+// codex-acp's (read-only, workspace-write, agent, agent-full-access). Status 0: the prompt ended
+// for whatever reason and codex-acp went away by itself; 1: anything else; 2: wrong usage.
 
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
