@@ -9,7 +9,7 @@
 #include "err.h"
 #include "json.h"
 
-enum { WINDOW = 64, FIRST_BUCKETS = 64, ID_SIZE = 64 };
+enum { WINDOW = 64, FIRST_BUCKETS = 64 };
 
 /* ---- Reading the outer object -------------------------------------------------------------- */
 
@@ -127,13 +127,41 @@ static int read_envelope(const char *s, const char *end, envelope *e, cx_buf *sc
   return skip_space(s + 1, end) == end ? 0 : CX_EJSON;
 }
 
-static bool is_id(cx_span id) {
-  return (id.at[0] >= '0' && id.at[0] <= '9') || id.at[0] == '-' || id.at[0] == '"' ||
-         equals(id, "null");
+static const char *skip_digits(const char *s, const char *end) {
+  while (s < end && *s >= '0' && *s <= '9') s++;
+  return s;
+}
+
+static bool is_number(cx_span text) {
+  const char *s = text.at, *end = s + text.n;
+  if (s < end && *s == '-') s++;
+  const char *digits = s;
+  s = skip_digits(s, end);
+  if (s == digits || (*digits == '0' && s > digits + 1)) return false;
+  if (s < end && *s == '.') {
+    digits = s + 1;
+    s = skip_digits(digits, end);
+    if (s == digits) return false;
+  }
+  if (s < end && (*s == 'e' || *s == 'E')) {
+    s++;
+    if (s < end && (*s == '+' || *s == '-')) s++;
+    digits = s;
+    s = skip_digits(digits, end);
+    if (s == digits) return false;
+  }
+  return s == end;
+}
+
+/* An id goes back as it came: what is no JSON would make our answer none. */
+static bool is_id(cx_span id, cx_buf *scratch) {
+  cx_span text;
+  if (id.at[0] == '"') return unquote(id, scratch, &text) == 0;
+  return equals(id, "null") || is_number(id);
 }
 
 static int classify(cx_rpc_message *m, const envelope *e, cx_buf *scratch) {
-  if (e->id.n && !is_id(e->id)) return CX_EPROTOCOL;
+  if (e->id.n && !is_id(e->id, scratch)) return CX_EPROTOCOL;
   m->id = e->id;
   if (e->method.n) {
     if (e->method.at[0] != '"') return CX_EPROTOCOL;
@@ -162,8 +190,8 @@ typedef struct call {
   struct call *next; /* in its bucket, or in the queue */
   uint64_t number, due;
   bool forgotten;
-  size_t n; /* bytes of the message while it waits to be sent */
-  char text[];
+  int code;       /* why it ends without an answer */
+  cx_buf message; /* while it waits to be sent */
 } call;
 
 struct cx_rpc {
@@ -174,6 +202,7 @@ struct cx_rpc {
   size_t bucket_count, pending;
   call *first, **last; /* what waits to be sent */
   size_t queued;
+  call *over; /* what ends without an answer and was not told yet */
   uint64_t numbers, next_due;
   cx_buf out, scratch;
   bool ended;
@@ -250,19 +279,28 @@ static call *take_queued(cx_rpc *rpc, call **at) {
   return c;
 }
 
+static void free_call(call *c) {
+  cx_buf_free(&c->message);
+  free(c);
+}
+
 static void answer(cx_rpc *rpc, call *c, int code, const cx_rpc_message *message) {
   uint64_t number = c->number;
   bool forgotten = c->forgotten;
-  free(c);
+  free_call(c);
   if (!forgotten) rpc->events.on_answer(rpc->user, number, code, message);
 }
 
-/* What is sent first is pending first: the answer may come while on_send still runs. */
+/* What is sent is pending first: the answer may come while on_send still runs, and then the call is
+ * no more. The text is not kept while the answer is awaited. */
 static int send_call(cx_rpc *rpc, call *c) {
+  uint64_t number = c->number;
+  cx_buf message = c->message;
+  c->message = (cx_buf){0};
   add_pending(rpc, c);
-  int rc = rpc->events.on_send(rpc->user, c->text, c->n);
-  if (rc != 0) take_pending(rpc, c->number);
-  return rc;
+  int rc = rpc->events.on_send(rpc->user, cx_buf_bytes(&message), message.len);
+  cx_buf_free(&message);
+  return rc != 0 && take_pending(rpc, number) ? rc : 0;
 }
 
 /* Sends what has waited for a place. */
@@ -297,21 +335,21 @@ static int add_method(cx_rpc *rpc, const char *method, cx_span params) {
   return rc ? rc : cx_buf_add_string(out, "}\n");
 }
 
+/* Also after the end of the other side's output: it may still wait for what it asked before. */
 static int send_out(cx_rpc *rpc, int rc) {
-  if (rc == 0 && rpc->ended) rc = CX_ECLOSED;
   if (rc == 0) rc = rpc->events.on_send(rpc->user, cx_buf_bytes(&rpc->out), rpc->out.len);
   if (rpc->out.cap > 1 << 20) cx_buf_free(&rpc->out);
   return rc;
 }
 
 static int add_id(cx_rpc *rpc, uint64_t number) {
-  char text[ID_SIZE];
+  char digits[24];
   const char *prefix = rpc->options.prefix;
-  if (prefix)
-    snprintf(text, sizeof text, "\"id\":\"%.30s%" PRIu64 "\",", prefix, number);
-  else
-    snprintf(text, sizeof text, "\"id\":%" PRIu64 ",", number);
-  return cx_buf_add_string(&rpc->out, text);
+  snprintf(digits, sizeof digits, "%" PRIu64, number);
+  int rc = cx_buf_add_string(&rpc->out, prefix ? "\"id\":\"" : "\"id\":");
+  if (rc == 0 && prefix) rc = cx_buf_add_string(&rpc->out, prefix);
+  if (rc == 0) rc = cx_buf_add_string(&rpc->out, digits);
+  return rc ? rc : cx_buf_add_string(&rpc->out, prefix ? "\"," : ",");
 }
 
 int cx_rpc_call(cx_rpc *rpc, const char *method, const char *params, size_t n, uint64_t due,
@@ -321,26 +359,28 @@ int cx_rpc_call(cx_rpc *rpc, const char *method, const char *params, size_t n, u
   int rc = begin(rpc);
   if (rc == 0) rc = add_id(rpc, *number);
   if (rc == 0) rc = add_method(rpc, method, (cx_span){params, n});
-  call *c = rc == 0 ? malloc(sizeof *c + rpc->out.len) : NULL;
+  call *c = rc == 0 ? malloc(sizeof *c) : NULL;
   if (!c) return CX_EMEMORY;
-  *c = (call){.number = *number, .due = due, .n = rpc->out.len};
-  memcpy(c->text, cx_buf_bytes(&rpc->out), c->n);
+  *c = (call){.number = *number, .due = due, .message = rpc->out};
+  rpc->out = (cx_buf){0};
   if (due && (!rpc->next_due || due < rpc->next_due)) rpc->next_due = due;
   if (rpc->pending >= rpc->options.window || rpc->first) {
     add_queued(rpc, c);
     return 0;
   }
   rc = send_call(rpc, c);
-  if (rc != 0) free(c);
+  if (rc != 0) free_call(c);
   return rc;
 }
 
 void cx_rpc_forget(cx_rpc *rpc, uint64_t number) {
   for (call *c = *bucket_of(rpc, number); c; c = c->next)
     if (c->number == number) c->forgotten = true;
+  for (call *c = rpc->over; c; c = c->next)
+    if (c->number == number) c->forgotten = true;
   for (call **at = &rpc->first; *at; at = &(*at)->next)
     if ((*at)->number == number) {
-      free(take_queued(rpc, at));
+      free_call(take_queued(rpc, at));
       return;
     }
 }
@@ -377,13 +417,13 @@ int cx_rpc_refuse(cx_rpc *rpc, cx_span id, int64_t code, cx_span message, cx_spa
 /* ---- Messages in ---------------------------------------------------------------------------- */
 
 /* The number in an id of ours; false for anything else, also for 1.0 and "1". */
-static bool own_number(const cx_rpc *rpc, cx_span id, uint64_t *number) {
+static bool own_number(cx_rpc *rpc, cx_span id, uint64_t *number) {
   const char *prefix = rpc->options.prefix;
   if (prefix) {
-    size_t skip = strlen(prefix) + 1;
-    if (id.n < skip + 2 || id.at[0] != '"' || memcmp(id.at + 1, prefix, skip - 1) != 0)
-      return false;
-    id = (cx_span){id.at + skip, id.n - skip - 1};
+    size_t skip = strlen(prefix);
+    if (id.at[0] != '"' || unquote(id, &rpc->scratch, &id) != 0) return false;
+    if (id.n <= skip || memcmp(id.at, prefix, skip) != 0) return false;
+    id = (cx_span){id.at + skip, id.n - skip};
   }
   if (id.n == 0 || id.n > 19 || (id.n > 1 && id.at[0] == '0')) return false;
   *number = 0;
@@ -421,8 +461,22 @@ void cx_rpc_feed(cx_rpc *rpc, const char *line, size_t n) {
 
 uint64_t cx_rpc_next_due(const cx_rpc *rpc) { return rpc->next_due; }
 
-/* Moves the calls that are due to `list` and notes when the next of the others is. */
-static void take_due(cx_rpc *rpc, uint64_t now, call **list, call **at, size_t *count) {
+static void set_over(cx_rpc *rpc, call *c, int code) {
+  c->code = code;
+  c->next = rpc->over;
+  rpc->over = c;
+}
+
+/* One at a time: whoever is told may call, forget others that are over, or end everything. */
+static void tell_over(cx_rpc *rpc) {
+  for (call *c = rpc->over; c; c = rpc->over) {
+    rpc->over = c->next;
+    answer(rpc, c, c->code, NULL);
+  }
+}
+
+/* Takes the calls that are due out of a list and notes when the next of the others is. */
+static void take_due(cx_rpc *rpc, uint64_t now, call **at, size_t *count) {
   while (*at) {
     call *c = *at;
     if (c->due == 0 || c->due > now) {
@@ -432,41 +486,35 @@ static void take_due(cx_rpc *rpc, uint64_t now, call **list, call **at, size_t *
     }
     *at = c->next;
     if (rpc->last == &c->next) rpc->last = at;
-    c->next = *list;
-    *list = c;
+    set_over(rpc, c, CX_ETIMEOUT);
     (*count)--;
   }
 }
 
-static void answer_all(cx_rpc *rpc, call *list, int code) {
-  for (call *next; list; list = next) {
-    next = list->next;
-    answer(rpc, list, code, NULL);
-  }
-}
-
 void cx_rpc_expire(cx_rpc *rpc, uint64_t now) {
-  call *list = NULL;
   rpc->next_due = 0;
   for (size_t i = 0; i < rpc->bucket_count; i++)
-    take_due(rpc, now, &list, &rpc->buckets[i], &rpc->pending);
-  take_due(rpc, now, &list, &rpc->first, &rpc->queued);
-  answer_all(rpc, list, CX_ETIMEOUT);
+    take_due(rpc, now, &rpc->buckets[i], &rpc->pending);
+  take_due(rpc, now, &rpc->first, &rpc->queued);
+  tell_over(rpc);
   pump(rpc);
+}
+
+static void take_all(cx_rpc *rpc, call **list, int code) {
+  for (call *c = *list; c; c = *list) {
+    *list = c->next;
+    set_over(rpc, c, code);
+  }
 }
 
 void cx_rpc_end(cx_rpc *rpc, int code) {
   rpc->ended = true;
-  for (size_t i = 0; i < rpc->bucket_count; i++) {
-    call *list = rpc->buckets[i];
-    rpc->buckets[i] = NULL;
-    answer_all(rpc, list, code);
-  }
-  call *list = rpc->first;
-  rpc->first = NULL;
+  for (size_t i = 0; i < rpc->bucket_count; i++) take_all(rpc, &rpc->buckets[i], code);
+  take_all(rpc, &rpc->first, code);
   rpc->last = &rpc->first;
   rpc->pending = rpc->queued = 0;
-  answer_all(rpc, list, code);
+  rpc->next_due = 0;
+  tell_over(rpc);
 }
 
 size_t cx_rpc_pending(const cx_rpc *rpc) { return rpc->pending; }
@@ -475,13 +523,14 @@ size_t cx_rpc_queued(const cx_rpc *rpc) { return rpc->queued; }
 static void free_list(call *list) {
   for (call *next; list; list = next) {
     next = list->next;
-    free(list);
+    free_call(list);
   }
 }
 
 void cx_rpc_free(cx_rpc *rpc) {
   for (size_t i = 0; i < rpc->bucket_count; i++) free_list(rpc->buckets[i]);
   free_list(rpc->first);
+  free_list(rpc->over);
   free(rpc->buckets);
   cx_buf_free(&rpc->out);
   cx_buf_free(&rpc->scratch);

@@ -42,7 +42,8 @@ typedef struct cx_rpc_options {
   unsigned window;    /* our requests that may be unanswered; more wait their turn (64) */
   bool versioned;     /* send "jsonrpc":"2.0", which MCP and ACP want and the app-server does not */
   bool relay;         /* answers to ids that are not ours are messages, not junk */
-  const char *prefix; /* our ids are strings that begin so, not numbers; kept, not copied */
+  const char *prefix; /* our ids are strings that begin so, not numbers: plain ASCII without quotes
+                       * or backslashes; kept, not copied */
 } cx_rpc_options;
 
 typedef struct cx_rpc_events {
@@ -50,8 +51,8 @@ typedef struct cx_rpc_events {
   int (*on_send)(void *user, const char *data, size_t n);
   /* A request or a notification, or with `relay` any answer that is not ours. */
   void (*on_message)(void *user, const cx_rpc_message *message);
-  /* Exactly once for each call that was not forgotten: 0 and its result or error, or CX_ETIMEOUT,
-   * CX_ECLOSED and no message. */
+  /* Exactly once for each call that was not forgotten: 0 and its result or error; or no message and
+   * CX_ETIMEOUT, CX_ECLOSED, or what on_send said when its turn came. */
   void (*on_answer)(void *user, uint64_t call, int code, const cx_rpc_message *message);
   /* What is no message, or an answer that nobody waits for (CX_EPROTOCOL). */
   void (*on_junk)(void *user, const char *text, size_t n, int code);
@@ -82,7 +83,8 @@ int cx_rpc_refuse(cx_rpc *rpc, cx_span id, int64_t code, cx_span message, cx_spa
 uint64_t cx_rpc_next_due(const cx_rpc *rpc);
 void cx_rpc_expire(cx_rpc *rpc, uint64_t now);
 
-/* The other side is gone: every call fails with this code, later ones with CX_ECLOSED. */
+/* The other side says no more: every call fails with this code, later ones with CX_ECLOSED. What is
+ * fed is dropped. Notifications and answers are still sent: it may be listening. */
 void cx_rpc_end(cx_rpc *rpc, int code);
 
 /* Calls that wait for an answer, and calls that wait to be sent. */
