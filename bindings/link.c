@@ -175,6 +175,9 @@ static void read_options(lua_State *L, int index, peer *p, cx_link_options *o) {
   p->raw = cx_opt_bool(L, index, "raw", false);
   const char *prefix = cx_opt_string(L, index, "prefix", NULL);
   if (prefix && strlen(prefix) >= sizeof p->prefix) luaL_error(L, "option 'prefix' is too long");
+  for (const char *s = prefix; s && *s; s++)
+    if (*s < ' ' || *s > '~' || *s == '"' || *s == '\\')
+      luaL_error(L, "option 'prefix' must be plain ASCII without quotes and backslashes");
   if (prefix) strcpy(p->prefix, prefix);
   o->rpc.prefix = prefix ? p->prefix : NULL;
   o->rpc.relay = p->raw;

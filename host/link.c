@@ -142,7 +142,7 @@ void cx_link_pause(cx_link *link, bool paused) {
   link->paused = paused;
   if (link->proc) cx_proc_pause(link->proc, paused);
   if (link->pipe) cx_pipe_pause(link->pipe, paused);
-  if (!paused && !link->closing) uv_idle_start(&link->again, on_again);
+  if (!paused && !uv_is_closing((uv_handle_t *)&link->again)) uv_idle_start(&link->again, on_again);
 }
 
 /* ---- Deadlines ------------------------------------------------------------------------------ */

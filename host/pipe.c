@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -50,22 +51,22 @@ static void release(cx_pipe *pipe) {
 
 static void on_handle_closed(uv_handle_t *handle) { release(handle->data); }
 
-/* Whether both are one open file (a socket, a terminal), whose flags are then one as well. */
-static bool is_same(const side *a, const side *b) {
-  struct stat one, two;
-  return fstat(a->fd, &one) == 0 && fstat(b->fd, &two) == 0 && one.st_dev == two.st_dev &&
-         one.st_ino == two.st_ino;
+/* Where both sides are one open file (a socket, a terminal), their flags are one as well: the side
+ * that goes on must not block after this one has put them back. */
+static void put_flags_back(const side *s, const side *other) {
+  fcntl(s->fd, F_SETFL, s->flags);
+  if (other->open && !other->is_file)
+    fcntl(other->fd, F_SETFL, fcntl(other->fd, F_GETFL) | O_NONBLOCK);
 }
 
 static void close_side(cx_pipe *pipe, side *s) {
-  const side *other = s == &pipe->in ? &pipe->out : &pipe->in;
   if (!s->open) return;
   s->open = false;
   if (s->is_file) {
     close(s->fd);
     return;
   }
-  if (!other->open || !is_same(s, other)) fcntl(s->fd, F_SETFL, s->flags);
+  put_flags_back(s, s == &pipe->in ? &pipe->out : &pipe->in);
   uv_close((uv_handle_t *)&s->stream, on_handle_closed);
 }
 
@@ -102,7 +103,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   if (n < 0) end_input(pipe, (int)n);
 }
 
-static void read_file(cx_pipe *pipe);
+static int read_file(cx_pipe *pipe);
 
 static void on_file_read(uv_fs_t *request) {
   cx_pipe *pipe = request->data;
@@ -120,21 +121,20 @@ static void on_file_read(uv_fs_t *request) {
   release(pipe);
 }
 
-static void read_file(cx_pipe *pipe) {
-  if (pipe->paused || pipe->reading_file) return;
+static int read_file(cx_pipe *pipe) {
+  if (pipe->paused || pipe->reading_file) return 0;
   uv_buf_t buf = uv_buf_init(pipe->file_data, (unsigned)pipe->read_size);
   pipe->file_read.data = pipe;
   int rc = uv_fs_read(pipe->loop, &pipe->file_read, pipe->in.fd, &buf, 1, -1, on_file_read);
-  if (rc != 0) return;
+  if (rc != 0) return rc;
   pipe->reading_file = true;
   pipe->handles++;
+  return 0;
 }
 
-static void resume(cx_pipe *pipe) {
-  if (pipe->in.is_file)
-    read_file(pipe);
-  else
-    uv_read_start((uv_stream_t *)&pipe->in.stream, on_alloc, on_read);
+static int resume(cx_pipe *pipe) {
+  if (pipe->in.is_file) return read_file(pipe);
+  return uv_read_start((uv_stream_t *)&pipe->in.stream, on_alloc, on_read);
 }
 
 void cx_pipe_pause(cx_pipe *pipe, bool paused) {
@@ -203,6 +203,7 @@ static int write_later(cx_pipe *pipe, const char *data, size_t n) {
 int cx_pipe_write(cx_pipe *pipe, const char *data, size_t n) {
   if (!pipe->out.open || pipe->ending) return CX_ECLOSED;
   if (pipe->status.write_error) return pipe->status.write_error;
+  if (n > INT_MAX) return CX_ETOOLONG;
   if (pipe->out.is_file) return write_file(pipe, data, n);
   uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)n);
   int done = pipe->status.unwritten ? 0 : uv_try_write((uv_stream_t *)&pipe->out.stream, &buf, 1);
@@ -218,16 +219,26 @@ void cx_pipe_write_end(cx_pipe *pipe) {
 
 /* ---- Opening -------------------------------------------------------------------------------- */
 
+/* What the loop cannot wait for: files, folders, devices. */
+static bool is_file(int fd) {
+  struct stat st;
+  return fstat(fd, &st) == 0 && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode) && !isatty(fd);
+}
+
 static int open_side(cx_pipe *pipe, side *s, int fd) {
   s->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (s->fd < 0) return -errno;
-  s->is_file = uv_guess_handle(s->fd) == UV_FILE;
+  s->is_file = is_file(s->fd);
   s->open = true;
   if (s->is_file) return 0;
   uv_pipe_init(pipe->loop, &s->stream, 0);
   s->stream.data = pipe;
-  int rc = uv_pipe_open(&s->stream, s->fd);
   pipe->handles++;
+  int rc = uv_pipe_open(&s->stream, s->fd);
+  if (rc != 0) {
+    close(s->fd);
+    s->fd = -1;
+  }
   return rc;
 }
 
@@ -247,12 +258,12 @@ int cx_pipe_open(cx_pipe **opened, uv_loop_t *loop, int in, int out, size_t read
   int rc = open_side(pipe, &pipe->in, in);
   if (rc == 0) rc = open_side(pipe, &pipe->out, out);
   if (rc == 0 && pipe->in.is_file && !(pipe->file_data = malloc(pipe->read_size))) rc = CX_EMEMORY;
+  if (rc == 0) rc = resume(pipe);
   if (rc != 0) {
     memset(&pipe->events, 0, sizeof pipe->events);
     cx_pipe_close(pipe);
     return rc;
   }
-  resume(pipe);
   *opened = pipe;
   return 0;
 }

@@ -31,7 +31,8 @@ typedef struct cx_pipe_status {
 int cx_pipe_open(cx_pipe **pipe, uv_loop_t *loop, int in, int out, size_t read_size,
                  const cx_pipe_events *events, void *user);
 
-/* Copies the bytes and writes them as they are taken. 0, CX_ECLOSED, or a uv code. */
+/* Copies the bytes and writes them as they are taken. 0, CX_ECLOSED, CX_ETOOLONG (2 GiB at once),
+ * or a uv code. */
 int cx_pipe_write(cx_pipe *pipe, const char *data, size_t n);
 
 /* Says that no more comes, once everything is written. Idempotent. */

@@ -217,7 +217,7 @@ cx_rpc *cx_rpc_new(const cx_rpc_options *options, const cx_rpc_events *events, v
   rpc->user = user;
   rpc->last = &rpc->first;
   rpc->bucket_count = FIRST_BUCKETS;
-  rpc->buckets = calloc(rpc->bucket_count, sizeof *rpc->buckets);
+  rpc->buckets = calloc(rpc->bucket_count, sizeof(void *));
   if (rpc->buckets) return rpc;
   free(rpc);
   return NULL;
@@ -230,7 +230,7 @@ static call **bucket_of(cx_rpc *rpc, uint64_t number) {
 /* Numbers count up, so that the last bits spread them evenly; without memory the chains grow. */
 static void grow(cx_rpc *rpc) {
   size_t old = rpc->bucket_count;
-  call **buckets = rpc->pending < old ? NULL : calloc(old * 2, sizeof *buckets);
+  call **buckets = rpc->pending < old ? NULL : calloc(old * 2, sizeof(void *));
   if (!buckets) return;
   call **from = rpc->buckets;
   rpc->buckets = buckets;

@@ -8,6 +8,7 @@
 local E = require "codex.error"
 local async = require "codex.async"
 local core = require "codex.core.link"
+local host = require "codex.core.host"
 local json = require "codex.json"
 local log = require "codex.log"
 local options = require "codex.options"
@@ -15,6 +16,7 @@ local options = require "codex.options"
 local M = {}
 
 local REQUEST_TIMEOUT = 60 -- seconds
+local LAST_WORDS = 0.5 -- seconds for a child's exit and its last error, once its output has ended
 
 --- Error codes of JSON-RPC 2.0, section 5.1.
 M.codes = {
@@ -45,6 +47,7 @@ local known_open = options.set {
 }
 local known_spawn = options.set { "cwd", "env", "clear_env", "grace", "tail_size", "stderr" }
 for name in pairs(known_open) do known_spawn[name] = true end
+local known_request = options.set { "timeout" }
 
 ---@class codex.Link
 ---@field pid? integer
@@ -98,8 +101,10 @@ local function serve(link, request)
     return request:fail(M.codes.method_not_found, "unknown method: " .. request.method)
   end
   local ok, err = xpcall(handler, function(err)
-    return E.is(err) and err or debug.traceback(tostring(err), 2)
+    if E.is(err) or rawequal(err, host.exit) then return err end
+    return debug.traceback(tostring(err), 2)
   end, request)
+  if rawequal(err, host.exit) then error(err, 0) end -- the script ends
   if ok then
     if request._answered then return end
     return request:fail(M.codes.method_not_found, "unknown method: " .. request.method)
@@ -160,7 +165,8 @@ function happens.change(link)
   link._changed:notify()
   if link._options.on_drain then link._options.on_drain() end
   local status = link._raw:status()
-  local over = status.ended and (not link.pid or status.exited)
+  local over = status.ended
+  if link.pid then over = status.closed end -- exited, and its standard error was read to its end
   if over and not link._gone then
     link._gone = closed_error(link, status)
     if link._options.on_closed then link._options.on_closed(link._gone) end
@@ -177,15 +183,18 @@ end
 
 -- ---- Opening -----------------------------------------------------------------------------------
 
-local function new_link(given, name)
+local function new_link(where, given, name)
+  if given.raw and not given.on_message then
+    options.raise(where .. ": option 'raw' needs 'on_message'")
+  end
   return setmetatable({
     _options = given, _name = given.name or name, _calls = {}, _changed = async.signal(),
-    _timeout_ms = given.timeout and math.ceil(given.timeout * 1000) or REQUEST_TIMEOUT * 1000,
+    _timeout_ms = given.timeout and options.milliseconds(where, given, "timeout")
+      or REQUEST_TIMEOUT * 1000,
   }, Link)
 end
 
 local function raw_options(where, given)
-  options.milliseconds(where, given, "timeout")
   return {
     raw = given.raw, prefix = given.prefix, jsonrpc = given.jsonrpc, window = given.window,
     line_limit = given.line_limit, cwd = given.cwd, env = given.env, clear_env = given.clear_env,
@@ -201,7 +210,7 @@ end
 ---@return codex.Error? error of kind `spawn`
 function M.spawn(argv, opts)
   local given = options.check("codex.link.spawn", opts, known_spawn)
-  local link = new_link(given, argv[1])
+  local link = new_link("codex.link.spawn", given, argv[1])
   local raw, name, text = core.spawn(argv, raw_options("codex.link.spawn", given), handler_of(link))
   if not raw then
     return nil, require("codex.proc").spawn_error(argv, given, name, text)
@@ -219,7 +228,7 @@ end
 ---@return codex.Error?
 function M.open(input, output, opts)
   local given = options.check("codex.link.open", opts, known_open)
-  local link = new_link(given, "the other side")
+  local link = new_link("codex.link.open", given, "the other side")
   local raw, name, text =
     core.open(input, output, raw_options("codex.link.open", given), handler_of(link))
   if not raw then return nil, E.new("io", "cannot talk: " .. text, { code = name }) end
@@ -254,10 +263,12 @@ end
 
 -- ---- Talking -----------------------------------------------------------------------------------
 
+local closed_names = options.set { "ECLOSED", "EPIPE", "ECONNRESET" }
+
 --- Turns what the core says to a message we send into a result.
 function Link:_sent(ok, name, text)
   if ok then return true end
-  if name == "ECLOSED" or name == "EPIPE" then
+  if closed_names[name] then
     return nil, self._gone or E.new("closed", self._name .. " is closed", { code = name })
   end
   return nil, E.new("io", ("cannot write to %s: %s"):format(self._name, text), { code = name })
@@ -274,16 +285,24 @@ local function rpc_error(failure)
   return E.new("rpc", message, { code = failure.code, data = failure.data })
 end
 
+--- Why it is gone. A child's output may end a moment before one can know how the child did.
+function Link:_last_words()
+  if self.pid and not self._gone and not self._closing then
+    async.timeout(LAST_WORDS, function()
+      while not self._gone do self._changed:wait() end
+    end)
+  end
+  return self._gone or closed_error(self, self._raw:status())
+end
+
 function Link:_call_error(method, failure, why, timeout_ms)
   if failure ~= nil then return rpc_error(failure) end
   if why == "ETIMEOUT" then
     local text = "%s did not answer %s within %g seconds"
     return E.new("timeout", text:format(self._name, method, timeout_ms / 1000))
   end
-  if why == "ECLOSED" then
-    local status = self._raw:status()
-    return self._gone or closed_error(self, status)
-  end
+  if closed_names[why] then return self:_last_words() end
+  if why ~= "EJSON" and why ~= "EDEPTH" then return select(2, self:_sent(nil, why, why)) end
   return E.new("protocol", ("%s answered %s with what is not JSON"):format(self._name, method))
 end
 
@@ -296,7 +315,7 @@ end
 ---@return codex.Error? error kinds `rpc` (with code and data), `timeout`, `closed`, `protocol`
 function Link:request(method, params, opts)
   local timeout_ms = self._timeout_ms
-  if opts and opts.timeout then
+  if options.check("request", opts, known_request).timeout then
     timeout_ms = options.milliseconds("request", opts, "timeout")
   end
   local text, raw = encode(params), self._raw
@@ -340,7 +359,8 @@ function Link:unwritten() return self._raw:unwritten() end
 function Link:drain(left)
   while self._raw:unwritten() > (left or 0) and not self._gone do self._changed:wait() end
   if self._gone then return nil, self._gone end
-  return true
+  local failed = self._raw:status().write_error
+  return self:_sent(not failed, failed, failed)
 end
 
 --- Takes no more messages in, or takes them again.
@@ -377,6 +397,8 @@ local function is_closed(status) return status.closed end
 function Link:close(grace)
   self._closing = true
   if not async.running() then return self._raw:close() end
+  local at_last <close> = -- luacheck: ignore 211
+    setmetatable({}, { __close = function() self._raw:close() end }) -- when we are cancelled
   if not self._raw:status().closed then
     self._raw:finish()
     if self.pid then
@@ -391,6 +413,6 @@ function Link:close(grace)
   wait_for(self, is_closed)
 end
 
-Link.__close = Link.close
+function Link:__close() self:close() end
 
 return M
