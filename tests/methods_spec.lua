@@ -319,6 +319,12 @@ describe("a call", function()
     assert.equal("responsesapiClientMetadata", helper.wire_name "responsesapi_client_metadata")
   end)
 
+  it("does not take the place of a function that is written by hand", function()
+    local class = methods.install({ read = "mine" }, "thread")
+    assert.equal("mine", class.read)
+    assert.is_function(class.archive)
+  end)
+
   it("returns a field, the result, the list, bytes, or that it worked", function()
     local reply = { thread = { id = "t" }, data = { 1 }, dataBase64 = base64.encode "\0x",
       config = {} }

@@ -303,7 +303,7 @@ local function each_of(group, helpers)
   end
 end
 
---- Puts the functions of a group of codex.methods on a class.
+--- Puts the functions of a group of codex.methods on a class, but where it has its own.
 ---@param class table
 ---@param group { called: string, rows: table, thread?: boolean }
 ---@param versions string[] those that were looked at
@@ -314,9 +314,9 @@ function M.install(class, group, versions)
   for name, row in pairs(group.rows) do
     local helper = compile(group, name, row, lacking)
     if row.pages then lists[name] = helper end
-    class[name] = function(self, ...) return call(helper, self, ...) end
+    class[name] = class[name] or function(self, ...) return call(helper, self, ...) end
   end
-  if next(lists) then class.each = each_of(group, lists) end
+  if next(lists) then class.each = class.each or each_of(group, lists) end
   return class
 end
 

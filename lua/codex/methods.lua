@@ -287,9 +287,9 @@ raw("skills from afar", "skills/remote/read skills/remote/write", "0.101.0")
 
 -- ---- The functions ------------------------------------------------------------------------------
 
---- Puts the functions of a group on a class. Its instances have `request(self, method, params,
---- { timeout = seconds })` and, where it is known, the `version` of the Codex; those of threads
---- have `id` and `client`.
+--- Puts the functions of a group on a class, but where it has its own. Its instances have
+--- `request(self, method, params, { timeout = seconds })` and, where it is known, the `version` of
+--- the Codex; those of threads have `id` and `client`.
 ---
 ---     for thread in client:each("threads", { archived = true }) do ... end
 ---@param class table
