@@ -196,8 +196,10 @@ describe("codex.ws", function()
     local server <close>, seen = listener() -- luacheck: ignore 211
     local c <close> = connect()
     c:send "\xFF"
-    assert.is_nil(c:receive())
-    assert.truthy(seen.wait())
+    local _, code = c:receive()
+    assert.equal(1007, code)
+    c:close()
+    assert.equal("closed", seen.wait().kind)
     assert.equal(0, #seen)
   end)
 
@@ -381,5 +383,93 @@ describe("codex.ws", function()
     c:send "end"
     assert.equal(7, p:wait().code)
     assert.is_nil(uv.fs_stat(path))
+  end)
+end)
+
+describe("codex --remote", function()
+  local codex = require "codex"
+  local instances = require "codex.instance"
+  local peers = require "tests.support.peers"
+  local testing = require "codex.testing"
+  local tmux = require "tests.support.tmux"
+
+  local model, cx, cwd, clean
+
+  --- A command that needs leave, and then words. The interface also asks for a title.
+  local function reply(request)
+    if request.prompt ~= "run it" then return "A title" end
+    local output = request.outputs[1]
+    if output then return output.output:find "from%-the%-command" and "It ran." or "It did not." end
+    return { exec = { cmd = "echo from-the-command", sandbox_permissions = "require_escalated" } }
+  end
+
+  before_each(function()
+    cwd, clean = program.folder()
+    model = assert(testing.model { reply = reply })
+    cx = assert(testing.codex { model = model, binary = peers.latest, config = {
+      projects = { [cwd] = { trust_level = "trusted" } },
+      notice = { model_migrations = { ["gpt-5.5"] = "gpt-6-sol" } }, -- what "use existing" leaves
+    } })
+  end)
+
+  after_each(function()
+    cx:close()
+    model:close()
+    clean()
+  end)
+
+  --- An app-server of its own for each client, and what each of both said.
+  local function bridge(connections)
+    return assert(ws.listen(cwd .. "/socket", function(connection)
+      local said = { connection = connection }
+      connections[#connections + 1] = said
+      local server <close> = assert(proc.spawn({ peers.latest, "app-server" },
+        { stdin = "pipe", cwd = cwd, env = instances.environment(cx) }))
+      local downward = async.spawn(function()
+        for line in server:lines() do assert(connection:send(line)) end
+      end)
+      for text in connection:messages() do
+        said[#said + 1] = codex.json.decode(text)
+        assert(server:write(text .. "\n"))
+      end
+      downward:cancel()
+    end))
+  end
+
+  local function attach()
+    return tmux.open({ peers.latest, "--remote", "unix://" .. cwd .. "/socket" },
+      { socket = cwd .. "/tmux", cwd = cwd, env = instances.environment(cx) })
+  end
+
+  local function methods(said)
+    local list = {}
+    for _, message in ipairs(said) do
+      list[message.method or "answer"] = message.params or message.result or true
+    end
+    return list
+  end
+
+  it("completes a turn with an approval, and attaches again after a close", function()
+    local connections = {}
+    local server <close> = bridge(connections) -- luacheck: ignore 211
+    local terminal <close> = attach()
+    terminal:wait_for("for agents")
+    terminal:enter "run it"
+    terminal:wait_for "Would you like to run"
+    terminal:press "y"
+    terminal:wait_for "It ran."
+    local first = methods(connections[1])
+    assert.equal("codex-tui", first.initialize.clientInfo.name)
+    assert.truthy(first["turn/start"])
+    assert.same({ decision = "accept" }, first.answer)
+
+    connections[1].connection:close(1001)
+    assert.is_true(program.eventually(function()
+      return connections[2] and methods(connections[2])["thread/resume"] ~= nil
+    end, 20))
+    terminal:enter "/quit"
+    terminal:wait_for "CODE 0"
+    assert.is_true(program.eventually(function() return connections[2].connection:is_closed() end))
+    assert.equal(2, #connections)
   end)
 end)
