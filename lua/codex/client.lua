@@ -64,7 +64,7 @@ local function serve_subscription(subscription)
       instances.say(subscription.instance, "error", "a handler of %s failed: %s", event.method, err)
     end
   end
-  subscription.task = nil
+  subscription.is_served = false
 end
 
 local function tell(subscription, method, params)
@@ -78,7 +78,9 @@ local function tell(subscription, method, params)
     return
   end
   queue[#queue + 1] = { method = method, params = params }
-  subscription.task = subscription.task or async.spawn(serve_subscription, subscription)
+  if subscription.is_served then return end
+  subscription.is_served = true -- before the task is there: it may be over by then
+  async.spawn(serve_subscription, subscription)
 end
 
 local function tell_all(client, key, method, params)
