@@ -649,3 +649,65 @@ describe("a list in pages", function()
     assert.same({ threadId = "t1", searchTerm = "word", limit = 2 }, client.asked[1].params)
   end)
 end)
+
+describe("the declarations for language servers", function()
+  local file = assert(io.open "lua/codex/_meta/methods.lua")
+  local text = file:read "a"
+  file:close()
+
+  -- Class to its fields, and to the class it is made from.
+  local classes, bases, current = {}, {}, nil
+  for line in text:gmatch "[^\n]+" do
+    local name, base = line:match "^%-%-%-@class ([%w.]+):? ?(%S*)$"
+    if name then
+      classes[name], bases[name], current = {}, base, name
+    end
+    local field, said = line:match "^%-%-%-@field (%S+) (.*)"
+    if field then classes[current][field] = said end
+  end
+
+  local of = {
+    client = "codex.Client", fs = "codex.ClientFs", thread = "codex.Thread",
+    queue = "codex.ThreadQueue",
+  }
+
+  --- The function as it must be declared, types aside.
+  local function outline(row)
+    local words = { "self" }
+    for _, field in ipairs(helper.fields(row[2], "string")) do
+      words[#words + 1] = field.name .. (field.optional and "?" or "")
+    end
+    return table.concat(words, " ") .. " opts?"
+  end
+
+  local function since(said) return said:match ", since ([%d.]+)$" end
+
+  it("name every function with its arguments, and no others", function()
+    local count = { ["codex.Client"] = 2, ["codex.ClientFs"] = 0, ["codex.Thread"] = 2,
+      ["codex.ThreadQueue"] = 1 } -- their parts, and each
+    for _, one in ipairs(rows) do
+      local said = assert(classes[of[one.group]][one.name], one.called)
+      local line = said:match("%((.-)%): "):gsub(": [^,]+", ""):gsub(", ", " ")
+      assert.equal(outline(one.row), line, one.called)
+      assert.equal(one.row.since, since(said), one.called)
+      count[of[one.group]] = count[of[one.group]] + 1
+    end
+    for name, wanted in pairs(count) do assert.equal(wanted, #sorted(classes[name]), name) end
+  end)
+
+  it("name every option, and since when it is there", function()
+    for _, one in ipairs(rows) do
+      local said = classes[of[one.group]][one.name]
+      local wanted = said:match "opts%?: (codex%.%w+)"
+      local declared = assert(classes[wanted], wanted)
+      local fields = helper.fields(one.row.options, "any")
+      for _, field in ipairs(fields) do
+        local about = assert(declared[field.name .. "?"], one.called .. " " .. field.name)
+        assert.equal(field.since, about:match " since ([%d.]+)$", one.called .. field.name)
+      end
+      if #fields > 0 then assert.equal(#fields, #sorted(declared), one.called) end
+      assert.equal(one.row.pages or false, wanted == "codex.ListOptions"
+        or bases[wanted] == "codex.ListOptions", one.called)
+    end
+  end)
+end)

@@ -205,15 +205,15 @@ M.groups = {
   queue = { called = "thread.queue:", rows = M.queue, thread = true },
 }
 
---- Methods that have more to do than to ask, and the module where they do it.
+--- Methods that have more to do than to ask, and the module that calls them.
 M.elsewhere = {
   initialize = "codex.client",
-  ["thread/start"] = "codex.client",
-  ["thread/resume"] = "codex.client",
+  ["thread/start"] = "codex.thread",
+  ["thread/resume"] = "codex.thread",
   ["thread/fork"] = "codex.thread",
   ["turn/start"] = "codex.thread",
   ["turn/steer"] = "codex.thread",
-  ["turn/interrupt"] = "codex.thread",
+  ["turn/interrupt"] = "codex.turn",
   ["review/start"] = "codex.thread",
   ["account/login/start"] = "codex.login",
   ["account/login/cancel"] = "codex.login",
