@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -281,9 +282,11 @@ void cx_ws_peer_close(cx_ws_peer *peer, int code, const char *reason) {
 
 /* ---- What libwebsockets says ---------------------------------------------------------------- */
 
-/* Browsers name the page a connection comes from: none has any business here. */
-static int refuse_origin(struct lws *wsi) {
-  if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) == 0) return 0;
+/* Browsers name the page a connection comes from: none has any business here. HTTP/2, the other
+ * upgrade that libwebsockets knows, would be a way around this. */
+static int admit(struct lws *wsi, const char *upgrade) {
+  bool named = lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) > 0;
+  if (!named && strcasecmp(upgrade, "websocket") == 0) return 0;
   return lws_return_http_status(wsi, HTTP_STATUS_FORBIDDEN, NULL) == 0 ? 1 : -1;
 }
 
@@ -309,7 +312,7 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons why, void *slot, vo
   cx_ws_peer **peer = slot;
   switch ((int)why) {
   case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-    return refuse_origin(wsi);
+    return admit(wsi, in);
   case LWS_CALLBACK_ESTABLISHED:
     return greet(ws, wsi, peer);
   case LWS_CALLBACK_RECEIVE:

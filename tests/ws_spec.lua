@@ -220,11 +220,13 @@ describe("codex.ws", function()
     assert.same({ "protocolEILSEQ", 6 }, { sent[1], #sent })
   end)
 
-  it("refuses pages of a browser and answers no plain HTTP", function()
+  it("refuses pages of a browser, HTTP/2 and plain HTTP", function()
     local called = false
     local server <close> = listen(function() called = true end) -- luacheck: ignore 211
     local c <close> = connect "Origin: https://example.org\r\n"
     assert.equal(403, c.status)
+    local h2 <close> = assert(client.connect(path, "HTTP2-Settings: AAMAAABk\r\n", "h2c"))
+    assert.equal(403, h2.status)
     local plain = uv.new_pipe()
     local reply, changed = "", async.signal()
     plain:connect(path, function()

@@ -92,10 +92,10 @@ end
 
 Client.__close = Client.close
 
---- Asks for an upgrade with these further header lines. `client.status` is the answer's code,
---- `client.head` all of its header.
+--- Asks for an upgrade with these further header lines, to something else than WebSocket where that
+--- is named. `client.status` is the answer's code, `client.head` all of its header.
 ---@async
-function M.connect(path, headers)
+function M.connect(path, headers, upgrade)
   local socket = uv.new_pipe()
   local client = setmetatable({
     socket = socket, arrived = {}, rest = "", changed = async.signal(),
@@ -106,9 +106,9 @@ function M.connect(path, headers)
     return nil, err
   end
   client:pause(false)
-  client:raw(("GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n" ..
+  client:raw(("GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: %s\r\n" ..
     "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s\r\n")
-    :format(M.key, headers or ""))
+    :format(upgrade or "websocket", M.key, headers or ""))
   local head = ""
   while not head:find "\r\n\r\n" do
     local byte = client:take(1)
