@@ -1,0 +1,169 @@
+--- app-server: puts Lua between an IDE and Codex: policies decide approvals, middleware sees all
+---
+--- It speaks the app-server protocol on its standard input and output and runs the real app-server
+--- behind it. What no policy and no middleware touches passes byte for byte. Exit codes: those of
+--- Codex; 1 it could not be started, 2 wrong usage, 130 ended with Ctrl-C.
+
+local async = require "codex.async"
+local cli = require "codex.cli"
+local files = require "codex.files"
+local log = require "codex.log"
+
+local parser = cli.parser("app-server",
+  "Codex's app-server with Lua in between: for IDEs and the TUI (codex --remote unix://PATH).")
+parser:option("--policy", "a policy file; the user's policy.d is used where none is named")
+  :argname "FILE":count "*"
+parser:option("--middleware", "a file that returns a middleware, or a list"):argname "FILE"
+  :count "*"
+parser:flag("--strict", "what no policy decides is declined; the client is not asked")
+parser:option("--policy-timeout", "seconds until the safe answer is given (60)")
+  :convert(tonumber):argname "N"
+parser:option("--record", "write both directions to this file, secrets taken out"):argname "FILE"
+parser:flag("--no-audit", "do not write decisions to the audit log")
+parser:option("--listen", "stdio:// (the default), or unix://PATH for WebSocket; may be repeated")
+  :argname "URL":count "*"
+parser:argument("codex_args", "after --: arguments for Codex; `app-server` is added where missing")
+  :args "*"
+parser:epilog [[
+An IDE that wants the path of Codex gets a file of two lines:
+
+  #!/bin/sh
+  exec codex-lua app-server --policy FILE -- "$@"
+
+Other commands of Codex pass through it: `FILE --version` is `codex --version`.]]
+local args = parser:parse()
+
+local function fail(err)
+  io.stderr:write("codex-lua app-server: ", tostring(err), "\n")
+  os.exit(1)
+end
+
+local function must(value, err)
+  if value == nil or value == false then fail(err) end
+  return value
+end
+
+-- ---- What is run -------------------------------------------------------------------------------
+
+local function has(list, word)
+  for _, each in ipairs(list) do
+    if each == word then return true end
+  end
+end
+
+--- Other commands, and questions about Codex itself, are none of ours.
+local function is_other_command(words)
+  local first = words[1]
+  if not first or has(words, "app-server") then return false end
+  return first:sub(1, 1) ~= "-" or has({ "--version", "-V", "--help", "-h" }, first)
+end
+
+--- The wrapper of two lines must not be the Codex that it runs.
+local function check_loop(path)
+  local text = os.getenv "CODEX_LUA_LAUNCHER" == path and files.read(path) or ""
+  if text:sub(1, 2) == "#!" then
+    fail(("'%s' runs this command again; name the real Codex in CODEX_BINARY"):format(path))
+  end
+end
+
+local binary = must(require("codex.binary").resolve())
+local env = require("codex.binary").launcher_environment(binary.path)
+check_loop(binary.path)
+env.CODEX_LUA_LAUNCHER = binary.path
+
+local words = args.codex_args
+if is_other_command(words) then
+  local child = must(require("codex.proc").spawn({ binary.path, table.unpack(words) }, {
+    stdin = "inherit", stdout = "inherit", stderr = "inherit", same_group = true, env = env,
+  }))
+  local status = child:wait()
+  os.exit(status.signal ~= 0 and 128 + status.signal or status.code)
+end
+
+local argv = { binary.path, table.unpack(words) }
+if not has(words, "app-server") then table.insert(argv, 2, "app-server") end
+
+-- ---- Where clients come from -------------------------------------------------------------------
+
+local use_stdio, sockets = #args.listen == 0, {}
+for _, url in ipairs(args.listen) do
+  local path = url:match "^unix://(/.+)$"
+  if url == "stdio://" then
+    use_stdio = true
+  elseif path then
+    sockets[#sockets + 1] = path
+  else
+    parser:error(("--listen: '%s' is not stdio://, nor unix:// and an absolute path"):format(url))
+  end
+end
+
+-- ---- What decides ------------------------------------------------------------------------------
+
+local function load_policies()
+  local policy = require "codex.policy"
+  if #args.policy == 0 then return must(policy.load_folder(policy.folder())) end
+  local all = {}
+  for _, path in ipairs(args.policy) do
+    local list = must(policy.load(path))
+    table.move(list, 1, #list, #all + 1, all)
+  end
+  return all
+end
+
+local function load_middleware(path, all)
+  local middleware = require "codex.middleware"
+  local chunk, message = loadfile(path)
+  if not chunk then parser:error(message) end
+  local value = chunk()
+  local list = type(value) == "table" and value[1] and value or { value }
+  for _, each in ipairs(list) do
+    if type(each) ~= "table" then
+      parser:error(("'%s' must return a middleware or a list of them"):format(path))
+    end
+    all[#all + 1] = middleware.is(each) and each or middleware.new(each)
+  end
+end
+
+local layers = {}
+for _, path in ipairs(args.middleware) do load_middleware(path, layers) end
+
+-- ---- The session -------------------------------------------------------------------------------
+
+local recording = args.record and must(require("codex.recording").open(args.record))
+local audit = not args.no_audit and must(require("codex.audit").open()) or nil
+local over = async.signal()
+local ended = false
+local session <close> = must(require("codex.launcher").open {
+  argv = argv, env = env, policies = load_policies(), policy_timeout = args.policy_timeout,
+  strict = args.strict, middleware = layers, recording = recording, audit = audit,
+  shared = #sockets > 0,
+  on_lost = function(front)
+    if not front.is_stdio then return end
+    ended = true
+    over:notify()
+  end,
+})
+
+local servers = {}
+for i, path in ipairs(sockets) do
+  servers[i] = must(require("codex.ws").listen(path, function(connection)
+    session:serve(connection)
+  end))
+  log.info("listening on unix://%s", path)
+end
+if use_stdio then must(session:add_stdio()) end
+
+async.spawn(function()
+  session:wait()
+  ended = true
+  over:notify()
+end)
+while not ended do over:wait() end
+
+for _, server in ipairs(servers) do server:close() end
+session:close()
+if recording then
+  recording:exit(session:exit_code())
+  recording:close()
+end
+os.exit(session:exit_code())
