@@ -73,9 +73,10 @@ static int push_message(lua_State *L, void *arg) {
   return 4;
 }
 
+static const char *const kinds[] = {"request", "notification", "result", "error"};
+
 /* handler("message", kind, method, id, line) */
 static int push_raw(lua_State *L, void *arg) {
-  static const char *const kinds[] = {"request", "notification", "result", "error"};
   const cx_rpc_message *m = arg;
   lua_pushliteral(L, "message");
   lua_pushstring(L, kinds[m->kind]);
@@ -228,6 +229,31 @@ static int link_open(lua_State *L) {
   int in = (int)luaL_checkinteger(L, 1), out = (int)luaL_checkinteger(L, 2);
   peer *p = new_peer(L, 3, 4, &options);
   return opened(L, p, cx_link_open(&p->link, p->env->loop, in, out, &options, &events, p));
+}
+
+/* read(line) -> kind, method, id | nil, name, text: what a message is, without reading its payload
+ */
+static int link_read(lua_State *L) {
+  cx_rpc_message m;
+  cx_buf scratch = {0};
+  size_t n;
+  const char *line = luaL_checklstring(L, 1, &n);
+  lua_settop(L, 1);
+  for (int i = 0; i < 4; i++) lua_pushstring(L, kinds[i]); /* now: later it must not fail */
+  int rc = cx_rpc_read(&m, line, n, &scratch);
+  if (rc != 0) {
+    cx_buf_free(&scratch);
+    return cx_bind_fail(L, rc);
+  }
+  bool unescaped = scratch.len && m.method.at == cx_buf_bytes(&scratch);
+  if (!unescaped) cx_buf_free(&scratch);
+  lua_pushvalue(L, 2 + (int)m.kind);
+  if (unescaped)
+    cx_bind_push_buf(L, &scratch);
+  else
+    push_span(L, m.method);
+  push_span(L, m.id);
+  return 3;
 }
 
 /* ---- Methods -------------------------------------------------------------------------------- */
@@ -397,7 +423,8 @@ static const luaL_Reg methods[] = {{"call", link_call},     {"forget", link_forg
                                    {"status", link_status}, {"unwritten", link_unwritten},
                                    {"stderr", link_stderr}, {NULL, NULL}};
 static const luaL_Reg meta[] = {{"__gc", link_gc}, {"__close", link_close}, {NULL, NULL}};
-static const luaL_Reg functions[] = {{"spawn", link_spawn}, {"open", link_open}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"spawn", link_spawn}, {"open", link_open}, {"read", link_read}, {NULL, NULL}};
 
 int luaopen_codex_core_link(lua_State *L) {
   lua_getglobal(L, "require"); /* payloads are pushed by it */
