@@ -9,6 +9,7 @@
 local E = require "codex.error"
 local async = require "codex.async"
 local command = require "codex.command"
+local host = require "codex.core.host"
 local instances = require "codex.instance"
 local json = require "codex.json"
 local link = require "codex.link"
@@ -57,14 +58,19 @@ M.Client = Client
 
 --- Calls a subscriber for what waits for it, one after the other, as it may wait itself.
 local function serve_subscription(subscription)
+  local at_last <close> = setmetatable({}, { -- luacheck: ignore 211
+    __close = function() subscription.is_served = false end,
+  })
   while #subscription.queue > 0 do
     local event = table.remove(subscription.queue, 1)
     local ok, err = xpcall(subscription.fn, debug.traceback, event.params, event.method)
+    local is_end = not ok and (rawequal(err, host.exit) or E.is(err, "cancelled"))
+    if is_end then error(err, 0) end
     if not ok then
-      instances.say(subscription.instance, "error", "a handler of %s failed: %s", event.method, err)
+      instances.say(subscription.instance, "error", "a handler of %s failed: %s", event.method,
+        tostring(err))
     end
   end
-  subscription.is_served = false
 end
 
 local function tell(subscription, method, params)
@@ -83,8 +89,11 @@ local function tell(subscription, method, params)
   async.spawn(serve_subscription, subscription)
 end
 
+--- A copy of a list: whoever is told may take himself off it.
+local function copy(list) return table.move(list, 1, #list, 1, {}) end
+
 local function tell_all(client, key, method, params)
-  for _, subscription in ipairs(client._subscriptions[key] or {}) do
+  for _, subscription in ipairs(copy(client._subscriptions[key] or {})) do
     tell(subscription, method, params)
   end
 end
@@ -133,7 +142,7 @@ local function on_notification(client, method, params)
   end
   local turns = params.threadId and client._turns[params.threadId]
   if not turns then return end
-  for _, turn in ipairs(table.move(turns, 1, #turns, 1, {})) do turn:_take(method, params) end
+  for _, turn in ipairs(copy(turns)) do turn:_take(method, params) end
 end
 
 --- Calls fn(params, method) for each notification of this method; "*" means every one, "closed" the
@@ -148,6 +157,7 @@ function Client:on(method, fn)
   self._subscriptions[method] = list
   local subscription = { fn = fn, queue = {}, instance = self._instance }
   function subscription.close()
+    subscription.queue = {}
     for i, each in ipairs(list) do
       if each == subscription then table.remove(list, i) end
     end
@@ -188,7 +198,7 @@ local function on_closed(client, err)
   require("codex.inquiry").closed(client)
   client._items = {}
   for _, turns in pairs(client._turns) do
-    for _, turn in ipairs(table.move(turns, 1, #turns, 1, {})) do turn:_fail(err) end
+    for _, turn in ipairs(copy(turns)) do turn:_fail(err) end
   end
   tell_all(client, "closed", "closed", { error = err })
 end
@@ -228,30 +238,38 @@ local function initialize(client)
   local peer, given = client._link, client._given
   local server, err = peer:request("initialize", introduction(given),
     { timeout = given.startup_timeout or STARTUP_TIMEOUT })
-  if not server then return nil, err end
+  if err then return nil, err end
+  if type(server) ~= "table" or type(server.userAgent) ~= "string" then
+    return nil, E.new("protocol", "the app-server introduced itself in words that are unknown here")
+  end
   client.server = server
-  local agent = type(server.userAgent) == "string" and server.userAgent or ""
-  client.version = agent:match "/(%d+%.%d+%.%d+%S*)" or "unknown"
+  client.version = server.userAgent:match "/(%d+%.%d+%.%d+%S*)" or "unknown"
   return peer:notify("initialized")
 end
 
 local function start(client)
-  local err
-  client._link, err = open_link(client)
-  if not client._link then return nil, err end
-  client.pid = client._link.pid
+  local peer, err = open_link(client)
+  if not peer then return nil, err end
+  client._link, client.pid = peer, peer.pid
   local ok
-  ok, err = initialize(client)
+  do
+    local guard <close> = setmetatable({}, { -- luacheck: ignore 211
+      __close = function() -- also when our task is cancelled
+        if not ok then peer:close(0) end
+      end,
+    })
+    ok, err = initialize(client)
+  end
   if ok then return true end
-  client._link:close(0)
-  err.stderr = err.stderr or require("codex.log").redact((client._link:stderr()))
+  err.stderr = err.stderr or require("codex.log").redact((peer:stderr()))
   return nil, err
 end
 
 local function check(given)
   local where = "codex.connect"
   options.check(where, given, known)
-  for _, name in ipairs { "cwd" } do options.typed(where, given, name, "string") end
+  options.typed(where, given, "cwd", "string")
+  options.typed(where, given, "experimental", "boolean")
   for _, name in ipairs { "command", "config", "args", "env", "client_info", "opt_out",
     "capabilities", "policies" } do options.typed(where, given, name, "table") end
   for _, name in ipairs { "timeout", "startup_timeout", "policy_timeout" } do
@@ -289,19 +307,24 @@ function M.connect(instance, opts)
   return client
 end
 
---- Starts the server anew where that is allowed and needed; one task does it for all.
+local function start_again(client)
+  local at_last <close> = setmetatable({}, { -- luacheck: ignore 211
+    __close = function() client._reviving = nil end,
+  })
+  return start(client)
+end
+
+--- Starts the server anew where that is allowed; one task does it for all.
 local function revive(client)
-  local gone = client._link:gone()
-  if client._closed or client._restarts >= (client._given.restart or 0) then return nil, gone end
   if not client._reviving then
+    local gone = client._link:gone()
+    if client._restarts >= (client._given.restart or 0) then return nil, gone end
     client._restarts = client._restarts + 1
     client._generation = client._generation + 1
     instances.say(client._instance, "info", "%s; it is started again", gone.message)
-    client._reviving = async.spawn(start, client)
+    client._reviving = async.spawn(start_again, client)
   end
-  local ok, err = client._reviving:join()
-  client._reviving = nil
-  return ok, err
+  return client._reviving:join()
 end
 
 -- ---- Talking -----------------------------------------------------------------------------------
@@ -321,7 +344,7 @@ function Client:request(method, params, opts)
   local result, err
   for attempt = 0, RETRIES do
     if self._closed then return nil, E.new("closed", "the client is closed") end
-    if self._link:gone() then
+    if self._reviving or self._link:gone() then
       local ok, why = revive(self)
       if not ok then return nil, why end
     end
@@ -403,7 +426,7 @@ local complete = false
 --- The typed helpers are read in when the first one is used.
 function Client.__index(client, name)
   local value = rawget(Client, name)
-  if value ~= nil or name:sub(1, 1) == "_" then return value end
+  if value ~= nil or type(name) ~= "string" or name:sub(1, 1) == "_" then return value end
   if not complete then
     complete = true
     require("codex.methods").install(Client, "client")
