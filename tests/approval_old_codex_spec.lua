@@ -1,0 +1,108 @@
+--- Approvals of Codex 0.101.0, against what was captured of 0.100.0, and what is different there.
+
+local app = require "tests.support.app_server"
+local files = require "codex.files"
+local peers = require "tests.support.peers"
+
+local escalated, file, is_written, policy = app.escalated, app.file, app.is_written, app.policy
+local patch = "*** Begin Patch\n*** Add File: escaped.txt\n+one\n*** End Patch\n"
+local asks_command = "item/commandExecution/requestApproval"
+local workspace = { approval_policy = "on-request", sandbox = "workspace-write" }
+local read_only = { approval_policy = "on-request", sandbox = "read-only" }
+
+describe("Codex " .. peers.version.old, function()
+  local function ask(wants, decision, body)
+    local seen = {}
+    app.run({
+      turns = { wants, "done" }, peer = "old",
+      connect = { policies = { policy(decision, seen) } },
+    }, function(server)
+      local thread = assert(server.client:thread(wants.exec and workspace or read_only))
+      body(server, seen, thread:ask "go")
+    end)
+  end
+
+  local began = { "item/started userMessage", "item/completed userMessage" }
+  local answered = {
+    "item/started agentMessage", "item/completed agentMessage", "turn/completed completed",
+  }
+  local interrupted = { "turn/completed interrupted" }
+
+  --- Nothing tells that a request is resolved, nor that a thread waits for an answer.
+  local function assert_main(server, ...)
+    local main = {}
+    for _, part in ipairs { began, ... } do table.move(part, 1, #part, #main + 1, main) end
+    local kind = app.kind(server.heard)
+    assert.same(main, kind.main)
+    assert.is_nil(kind.status)
+  end
+
+  it("asks for a command and runs it when that is accepted", function()
+    ask(escalated(), "accept", function(server, seen, result, err)
+      assert.is_nil(err)
+      assert.equal("done", result.final_message)
+      server:assert_like "0.100.0-cmd-approval"
+      assert.is_true(is_written())
+      -- The item is started after the answer, so that the question is about none.
+      assert.is_nil(seen[1].item)
+      assert.is_nil(seen[1].choices)
+      assert.same({ "touch", file }, seen[1].amendment)
+    end)
+  end)
+
+  it("asks for a command and goes on without it when it is declined", function()
+    ask(escalated(), "decline", function(server, _, result, err)
+      assert.is_nil(err)
+      assert.equal("done", result.final_message)
+      assert_main(server,
+        { "? " .. asks_command, "item/completed commandExecution declined" }, answered)
+      assert.is_false(is_written())
+    end)
+  end)
+
+  it("asks for a command and ends the turn when it is cancelled", function()
+    ask(escalated(), "cancel", function(server, _, result, err)
+      assert.is_nil(result)
+      assert.same({ "cancelled", "interrupted" }, { err.kind, err.code })
+      assert_main(server,
+        { "? " .. asks_command, "item/completed commandExecution declined" }, interrupted)
+      assert.is_false(is_written())
+    end)
+  end)
+
+  it("asks for a patch and applies it when that is accepted", function()
+    ask({ apply_patch = patch }, "accept", function(server, seen, result, err)
+      assert.is_nil(err)
+      server:assert_like "0.100.0-patch-approval"
+      assert.equal("one\n", files.read(file))
+      assert.same({ { path = file, kind = "add", diff = "one\n" } }, seen[1].changes)
+      assert.truthy(result.diff:find("\n+one\n", 1, true))
+    end)
+  end)
+
+  --- Of a patch that is not applied it tells twice that it has ended.
+  local twice = {
+    "item/started fileChange inProgress", "? item/fileChange/requestApproval",
+    "item/completed fileChange declined", "item/completed fileChange failed",
+  }
+
+  it("asks for a patch and goes on without it when it is declined", function()
+    ask({ apply_patch = patch }, "decline", function(server, _, result, err)
+      assert.is_nil(err)
+      assert.equal("done", result.final_message)
+      assert_main(server, twice, answered)
+      assert.equal(result.items[2].id, result.items[3].id)
+      assert.is_false(is_written())
+    end)
+  end)
+
+  it("asks for a patch and ends the turn when it is cancelled", function()
+    ask({ apply_patch = patch }, "cancel", function(server, _, result, err)
+      assert.is_nil(result)
+      assert.same({ "cancelled", "interrupted" }, { err.kind, err.code })
+      assert_main(server, twice, interrupted)
+      assert.is_false(is_written())
+      assert.same({}, err.data.unfinished)
+    end)
+  end)
+end)
