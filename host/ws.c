@@ -256,13 +256,10 @@ size_t cx_ws_peer_unsent(const cx_ws_peer *peer) { return peer->unsent; }
 void cx_ws_peer_set_user(cx_ws_peer *peer, void *user) { peer->user = user; }
 void *cx_ws_peer_user(const cx_ws_peer *peer) { return peer->user; }
 
-/* What libwebsockets holds back of what it has read is looked at after the next event of any of its
- * descriptors: this makes one. */
 static void set_reading(cx_ws_peer *peer, bool reading) {
   if (peer->reading == reading) return;
   peer->reading = reading;
   lws_rx_flow_control(peer->wsi, reading ? 1 : 0);
-  if (reading) lws_cancel_service(peer->ws->context);
 }
 
 void cx_ws_peer_start(cx_ws_peer *peer) { set_reading(peer, true); }

@@ -144,6 +144,51 @@ describe("codex.ws", function()
     assert.is_string(server.path)
   end)
 
+  it("says goodbye after the last byte, however full the socket is", function()
+    local size
+    local server <close> = listen(function(connection) -- luacheck: ignore 211
+      connection:send(("x"):rep(size))
+    end)
+    for kib = 100, 330, 10 do
+      size = kib << 10
+      local c <close> = connect()
+      c:pause(true)
+      async.sleep(0.005)
+      c:pause(false)
+      assert.equal(size, #c:receive())
+      local _, code = c:receive()
+      assert.equal(1000, code, size)
+    end
+  end)
+
+  it("stops reading in the middle of what has come in, and goes on with it", function()
+    local core = require "codex.core.ws"
+    local raw, seen, over, changed = nil, {}, false, async.signal()
+    local server = assert(core.listen(path, {}, function(connection)
+      raw, over = connection or raw, connection == nil
+      if over then return changed:notify() end
+      connection:start(function(kind, text)
+        if kind ~= "message" then return end
+        seen[#seen + 1] = text
+        connection:pause(true)
+      end)
+    end))
+    local c <close> = connect()
+    local frames = {}
+    for i = 1, 20 do frames[i] = client.frame(1, tostring(i)) end
+    c:raw(table.concat(frames))
+    for i = 1, 20 do
+      assert.is_true(program.eventually(function() return #seen >= i end))
+      async.sleep(0.002)
+      assert.equal(i, #seen)
+      raw:pause(false)
+    end
+    assert.equal("20", seen[20])
+    c:close()
+    server:close()
+    while not over do changed:wait() end
+  end)
+
   it("says how a connection ended", function()
     local server <close>, seen = listener() -- luacheck: ignore 211
     local c <close> = connect()
