@@ -46,9 +46,15 @@ local function handshake(client)
   assert(client.link:notify "initialized")
 end
 
---- A client of a real app-server with a new home and a model that says "Hello".
+--- What the model says: asked to "run" it starts a command that goes on.
+local function reply(request)
+  local asked = request.prompt == "run" and not request.outputs[1]
+  return asked and { exec = { cmd = "sleep 60", yield_time_ms = 250 } } or "Hello"
+end
+
+--- A client of a real app-server with a new home and a model of its own.
 local function connect(name, config)
-  local model = assert(testing.model { reply = function() return "Hello" end })
+  local model = assert(testing.model { reply = reply })
   local cx = assert(testing.codex { model = model, binary = peers[name], config = config })
   local client = setmetatable({ model = model, cx = cx, heard = {}, changed = async.signal() },
     Client)
@@ -66,8 +72,9 @@ local function connect(name, config)
   return client
 end
 
-local function new_thread(client)
-  local started = assert(client:request("thread/start", { cwd = client.cx.home }))
+local function new_thread(client, sandbox)
+  local started = assert(client:request("thread/start",
+    { cwd = client.cx.home, sandbox = sandbox, approvalPolicy = "never" }))
   local thread = setmetatable({ id = started.thread.id, client = client }, Thread)
   thread.queue = methods.part(thread, "queue")
   return thread
@@ -82,6 +89,21 @@ local function run(thread, prompt)
     return params.turn.id == answer.turn.id
   end)
   return answer.turn.id
+end
+
+--- Runs a command in the user's shell; returns the id of the turn that it is.
+local function run_shell(thread, text)
+  assert.is_true(thread:shell_command(text))
+  local item = thread.client:notified("item/started", function(params)
+    return params.item.type == "commandExecution"
+  end)
+  return item.turnId
+end
+
+--- Ends it, so that it does not outlive the test.
+local function interrupt(thread, turn)
+  assert(thread.client:request("turn/interrupt", { threadId = thread.id, turnId = turn }))
+  thread.client:notified("turn/completed", function(params) return params.turn.id == turn end)
 end
 
 local function names_of(list, field)
@@ -333,7 +355,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       end)
       assert(program.eventually(function() return client:command_terminate "p3" end))
       assert.equal(137, sleep:join().exitCode)
-      assert.matches("no active command", select(2, client:command_terminate "p3").message)
+      assert.matches("command/exec", select(2, client:command_terminate "p3").message)
     end)
 
     it("gives the turns and items of a thread, and searches them", function()
@@ -376,14 +398,56 @@ for _, name in ipairs { "latest", "middle", "old" } do
       client:notified("thread/settings/updated", function(params)
         return params.threadSettings.effort == "low"
       end)
-      assert.same({}, assert(client:set_features {}))
+    end)
+
+    it("turns features and skills on and off", function()
+      local client <close> = connect(name)
+      local answer = assert(client:set_features { memories = true, no_such_feature = true })
+      assert.same({ memories = true }, answer) -- the others are passed over in silence
+      assert.is_true(find_in(assert(client:features()), "name", "memories").enabled)
+      local skills = assert(client:skills())[1].skills
+      assert.is_true(find_in(skills, "name", "skill-creator").enabled)
+      assert.is_false(client:set_skill(false, { name = "skill-creator" }))
+      skills = assert(client:skills { force_reload = true })[1].skills
+      assert.is_false(find_in(skills, "name", "skill-creator").enabled)
+    end)
+
+    it("ends commands that the model left running", function()
+      local client <close> = connect(name)
+      local thread = new_thread(client, "danger-full-access")
+      run(thread, "run")
+      local terminal = assert(thread:terminals())[1]
+      assert.equal("sleep 60", terminal.command)
+      assert.is_true(thread:terminal_terminate(terminal.processId))
+      assert.is_false(thread:terminal_terminate(terminal.processId))
+      assert.same({}, assert(thread:terminals()))
+      run(thread, "run")
+      assert.equal(1, #thread:terminals())
+      assert.is_true(thread:clean_terminals())
+      assert.is_true(program.eventually(function() return #thread:terminals() == 0 end))
+    end)
+
+    it("keeps what waits when a turn is interrupted, until it is started", function()
+      local client <close> = connect(name)
+      local thread = new_thread(client)
+      run(thread, "hello")
+      local turn = run_shell(thread, "sleep 20")
+      local queued = assert(thread.queue:add "later")
+      local started, err = thread.queue:start()
+      assert.is_nil(started)
+      assert.matches("active", err.message)
+      interrupt(thread, turn)
+      assert.equal(queued.id, names_of(assert(thread.queue:list()), "id"))
+      turn = assert(thread.queue:start { queued_submission_id = queued.id }).id
+      client:notified("turn/completed", function(params) return params.turn.id == turn end)
+      assert.equal("later", client.model.requests[#client.model.requests].prompt)
     end)
 
     it("runs the user's own commands, and keeps what was said meanwhile", function()
       local client <close> = connect(name)
       local thread = new_thread(client)
       run(thread, "hello")
-      assert.is_true(thread:shell_command "sleep 20 & echo $((40 + 2)); wait")
+      local turn = run_shell(thread, "echo $((40 + 2)); sleep 20")
       client:notified("item/commandExecution/outputDelta", function(params)
         return params.delta == "42\n"
       end)
@@ -400,6 +464,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.is_false(thread.queue:delete(queued.id))
       assert.same({}, assert(thread:terminals()))
       assert.is_true(thread:clean_terminals())
+      interrupt(thread, turn)
       assert.equal("unsubscribed", thread:unsubscribe())
     end)
   end)
