@@ -130,6 +130,7 @@ function M.is_written() return files.read(M.file) ~= nil end
 ---@field model codex.testing.Model
 ---@field cx table the instance
 ---@field work string an empty folder
+---@field log string[] what the client said of itself, "level: message"
 ---@field heard table[] what the server sent on its own, in order
 local Server = {}
 Server.__index = Server
@@ -159,6 +160,11 @@ function Server:wait(method, matches)
   return assert(found, method .. " did not come").params
 end
 
+--- Whether the client said something of itself that has this in it.
+function Server:said(text)
+  return table.concat(self.log, "\n"):find(text, 1, true) ~= nil
+end
+
 --- What the model was told of its last call.
 function Server:told()
   local outputs = self.model.requests[#self.model.requests].outputs
@@ -174,10 +180,18 @@ function Server:count(method)
   return count
 end
 
---- Asserts that what was heard is of the kind of this capture.
-function Server:assert_like(name)
+--- Asserts that what was heard is of the kind of this capture. Lanes that are named are in the
+--- capture and must be missing here.
+---@param name string
+---@param ... string
+function Server:assert_like(name, ...)
   local assert = require "luassert"
-  assert.same(M.kind(M.capture(name)), M.kind(self.heard))
+  local kind = M.kind(M.capture(name))
+  for _, lane in ipairs { ... } do
+    assert.is_table(kind[lane])
+    kind[lane] = nil
+  end
+  assert.same(kind, M.kind(self.heard))
 end
 
 --- A client of it that is listened to.
@@ -206,7 +220,6 @@ end
 ---@field peer? "latest"|"middle"|"old"
 ---@field config? table more for config.toml
 ---@field connect? codex.ConnectOptions
----@field allow_errors? boolean of the scripted model
 
 --- Runs the body with a connected client; all is closed when it returns.
 ---@param options tests.ServerOptions
@@ -214,13 +227,16 @@ end
 function M.run(options, body)
   local model <close> =
     assert(testing.model { turns = options.turns, reply = options.reply })
+  local log = {}
   local cx <close> = assert(testing.codex {
     model = model, binary = peers[options.peer or "latest"], config = options.config,
+    log = function(level, message) log[#log + 1] = level .. ": " .. message end,
   })
   local work = M.work
   assert(os.execute(("rm -rf %s && mkdir -p %s"):format(peers.quote(work), peers.quote(work))))
   local server = setmetatable({
-    model = model, cx = cx, work = work, heard = {}, _changed = async.signal(), _listened = {},
+    model = model, cx = cx, work = work, heard = {}, log = log, _changed = async.signal(),
+    _listened = {},
   }, Server)
   local overheard <close> = overhear(server) -- luacheck: ignore 211
   local client <close> = server:connect(options.connect)
