@@ -1,0 +1,383 @@
+--- Recordings of what a client and an app-server say to each other: written, and read again.
+---
+--- A recording is JSONL. Its first line is `{"recording":1,"time":..,"codex":userAgent or null}`,
+--- then each line is a message: `t`, the seconds since the start, `dir`, "c2s" or "s2c", and in
+--- `msg` the message byte for byte as it was sent, or in `text` a line that was no JSON. The last
+--- line has `dir` "exit" and the exit code. Secrets are never written: see `redact`. A file that is
+--- recorded into again has several recordings, one after the other.
+
+local E = require "codex.error"
+local json = require "codex.json"
+local log = require "codex.log"
+local uv = require "luv"
+
+local M = {}
+
+local VERSION, HIDDEN = 1, '"[redacted]"'
+
+-- ---- Looking into JSON without taking it apart --------------------------------------------------
+
+local function string_end(text, first)
+  local at = first + 1
+  while true do
+    local found = text:find('["\\]', at)
+    if not found then return #text end
+    if text:byte(found) == 34 then return found end
+    at = found + 2
+  end
+end
+
+local function key_of(text)
+  return text:find("\\", 1, true) and json.decode(text) or text:sub(2, -2)
+end
+
+--- Calls visit(keys, depth, first, last) for each string, number and word of a valid JSON text that
+--- is a value; keys[1..depth] are the keys on the way to it, false for an array.
+local function each_scalar(text, visit)
+  local at, depth, keys = 1, 0, {}
+  while true do
+    at = text:find("[^%s:,]", at)
+    if not at then return end
+    local char = text:sub(at, at)
+    local last = at
+    if char == "{" or char == "[" then
+      depth = depth + 1
+      keys[depth] = false
+    elseif char == "}" or char == "]" then
+      depth = depth - 1
+    else
+      local is_string = char == '"'
+      last = is_string and string_end(text, at) or select(2, text:find("^[%w+.-]+", at)) or at
+      if is_string and text:find("^%s*:", last + 1) then
+        keys[depth] = key_of(text:sub(at, last))
+      else
+        visit(keys, depth, at, last)
+      end
+    end
+    at = last + 1
+  end
+end
+
+--- Where in a message's text its own id stands.
+---@param text string a valid message
+---@return integer? first
+---@return integer? last
+function M.id_span(text)
+  local from, to
+  each_scalar(text, function(keys, depth, first, last)
+    if depth == 1 and keys[1] == "id" and not from then from, to = first, last end
+  end)
+  return from, to
+end
+
+-- ---- Secrets ------------------------------------------------------------------------------------
+
+local secret_names = {
+  token = true, authorization = true, proxyauthorization = true, secret = true,
+}
+local secret_endings = {
+  "apikey", "accesstoken", "refreshtoken", "idtoken", "sessiontoken", "authtoken", "bearertoken",
+  "secretaccesskey", "clientsecret", "password",
+}
+local variable_endings = { "KEY", "TOKEN", "SECRET", "PASSWORD" }
+
+local function ends_with(text, endings)
+  for _, ending in ipairs(endings) do
+    if text:sub(-#ending) == ending then return true end
+  end
+  return false
+end
+
+--- Whether what stands under this key is a secret: apiKey, access_token, "X-Api-Key", GITHUB_TOKEN.
+local function is_secret(key)
+  if key:find "^[A-Z0-9_]+$" and ends_with(key, variable_endings) then return true end
+  local plain = key:gsub("[_-]", ""):lower()
+  return secret_names[plain] or ends_with(plain, secret_endings)
+end
+
+--- Patterns of which one is found in any text that has such a key: most texts have none and are not
+--- looked into. The first is a key that hides behind escapes.
+local hints = { "\\u00[2-7]" }
+for _, word in ipairs { "key", "token", "secret", "password", "authorization" } do
+  local pattern = word:gsub("%l", function(c) return "[" .. c .. c:upper() .. "]" end)
+  hints[#hints + 1] = pattern .. '"%s*:'
+end
+
+local function has_hint(text)
+  for _, pattern in ipairs(hints) do
+    if text:find(pattern) then return true end
+  end
+  return false
+end
+
+local function below_secret(keys, depth, own)
+  for i = 1, depth do
+    local key = keys[i]
+    if key and (own and own[key] or is_secret(key)) then return true end
+  end
+  return false
+end
+
+--- Takes the values of secret keys out; true, false and null tell nothing and stay.
+local function redact_keys(text, own)
+  local pieces, done = {}, 1
+  each_scalar(text, function(keys, depth, first, last)
+    local is_word = text:find("^[tfn]", first)
+    if is_word or not below_secret(keys, depth, own) then return end
+    if own and text:byte(first) == 34 then log.secret(json.decode(text:sub(first, last))) end
+    pieces[#pieces + 1] = text:sub(done, first - 1)
+    done = last + 1
+  end)
+  pieces[#pieces + 1] = text:sub(done)
+  return table.concat(pieces, HIDDEN)
+end
+
+--- What looks like a credential begins at a word's edge. In JSON the letter of an escape ("\n") is
+--- none, so a mark, which no JSON has, stands behind it meanwhile.
+local function redact_text(text)
+  if not text:find("\\", 1, true) then return log.redact(text) end
+  local marked = text:gsub("\\u%x%x%x%x", "%0\1"):gsub("\\[bfnrt]", "%0\1")
+  return (log.redact(marked):gsub("\1", ""))
+end
+
+--- Returns the text of a message without its secrets: values under keys that say so, at any depth,
+--- and what looks like a credential anywhere. Every other byte stays as it is.
+---@param text string valid JSON
+---@param own? table<string, boolean> more keys that are secret
+---@return string
+function M.redact(text, own)
+  if own or has_hint(text) then text = redact_keys(text, own) end
+  return redact_text(text)
+end
+
+-- ---- Writing ------------------------------------------------------------------------------------
+
+---@class codex.Recording
+local Recording = {}
+Recording.__index = Recording
+Recording.__name = "codex.recording"
+
+local function write_all(fd, data)
+  local offset = 0
+  while offset < #data do
+    local n, message = uv.fs_write(fd, offset == 0 and data or data:sub(offset + 1))
+    if not n then return nil, message end
+    offset = offset + n
+  end
+  return true
+end
+
+--- Writes one line. Recording must never be what breaks a session: the first failure is said, and
+--- nothing is written after it.
+function Recording:_put(line)
+  if not self._fd then return end
+  local ok, message = write_all(self._fd, line .. "\n")
+  if ok then return end
+  log.error("cannot record into '%s', so it ends here: %s", self._path, message)
+  self:close()
+end
+
+function Recording:_stamp()
+  return ('{"t":%.6f,"dir":'):format((uv.hrtime() - self._start) / 1e9)
+end
+
+--- The answers to secret questions are secrets: which those are is in the request.
+function Recording:_own_secrets(dir, text, message)
+  if type(message) ~= "table" or message.id == nil then return nil end
+  local key = json.encode(message.id)
+  if dir == "c2s" and not message.method then
+    local own = self._secret[key]
+    self._secret[key] = nil
+    return own
+  end
+  if dir ~= "s2c" or not text:find '"isSecret"%s*:%s*true' then return nil end
+  local own, params = {}, type(message.params) == "table" and message.params or {}
+  for _, question in ipairs(type(params.questions) == "table" and params.questions or {}) do
+    if question.isSecret == true and question.id then own[question.id] = true end
+  end
+  if next(own) then self._secret[key] = own end
+end
+
+--- Writes down one line of either side. Never fails.
+---@param dir "c2s"|"s2c"
+---@param line string without its newline
+function Recording:write(dir, line)
+  if not self._fd then return end
+  local message = not line:find("\n", 1, true) and json.decode(line) or nil
+  if message ~= nil then
+    local text = M.redact(line, self:_own_secrets(dir, line, message))
+    if text == line or json.decode(text) ~= nil then
+      return self:_put(('%s"%s","msg":%s}'):format(self:_stamp(), dir, text))
+    end
+    line = text
+  end
+  local text = json.encode(log.redact(line), { repair = true })
+  self:_put(('%s"%s","text":%s}'):format(self:_stamp(), dir, text))
+end
+
+--- Writes down how the server ended. Never fails.
+---@param code? integer
+---@param signal? integer
+function Recording:exit(code, signal)
+  local more = signal and signal ~= 0 and (',"signal":%d'):format(signal) or ""
+  self:_put(('%s"exit","code":%s%s}'):format(self:_stamp(), code and ("%d"):format(code) or "null",
+    more))
+end
+
+function Recording:close()
+  if self._fd then uv.fs_close(self._fd) end
+  self._fd = nil
+end
+
+Recording.__close = Recording.close
+Recording.__gc = Recording.close
+
+--- The file is the user's alone. The result is what parts us from a line that has no end.
+local function prepare(fd)
+  local stat, message = uv.fs_fstat(fd)
+  if not stat then return nil, message end
+  if stat.type ~= "file" then return "" end
+  local ok
+  ok, message = uv.fs_fchmod(fd, tonumber("600", 8))
+  if not ok then return nil, message end
+  local last = stat.size > 0 and uv.fs_read(fd, 1, stat.size - 1)
+  return last and last ~= "\n" and "\n" or ""
+end
+
+--- Begins a recording, after what the file has already. Two that write at a time get mixed.
+---@param path string
+---@param opts? { codex?: string } the server's userAgent, where that is known
+---@return codex.Recording? recording close it, or hold it in a `<close>` variable
+---@return codex.Error? error of kind `io`
+function M.open(path, opts)
+  local fd, message, name = uv.fs_open(path, "a+", tonumber("600", 8))
+  local before
+  if fd then
+    before, message, name = prepare(fd)
+    if not before then uv.fs_close(fd) end
+  end
+  if not before then
+    return nil, E.new("io", ("cannot record into '%s': %s"):format(path, message), { code = name })
+  end
+  local recording = setmetatable({
+    _fd = fd, _path = path, _start = uv.hrtime(), _secret = {},
+  }, Recording)
+  local codex = opts and opts.codex and json.encode(opts.codex, { repair = true }) or "null"
+  recording:_put(('%s{"recording":%d,"time":"%s","codex":%s}'):format(before, VERSION,
+    os.date "!%Y-%m-%dT%H:%M:%SZ", codex))
+  return recording
+end
+
+-- ---- Reading ------------------------------------------------------------------------------------
+
+---@class codex.RecordedLine
+---@field dir "c2s"|"s2c"|"exit"
+---@field t? number seconds since the start
+---@field msg? any the message; nil for what was no JSON
+---@field text? string the line as it was sent
+---@field code? integer at the exit
+---@field signal? integer likewise
+
+---@class codex.RecordedSession
+---@field [integer] codex.RecordedLine
+---@field header? table the first line
+---@field codex? string the server's userAgent
+---@field torn? integer number of a last line that was not written to its end
+---@field runs integer how many recordings the file has
+
+local directions = { c2s = true, s2c = true, exit = true }
+
+--- The message's own bytes: all between the members that we write before it and the last brace.
+local function verbatim(line)
+  local t, dir, text = line:match '^{"t":([%d.]+),"dir":"(%w+)","msg":(.*)}%s*$'
+  if not t then
+    dir, text = line:match '^{"dir":"(%w+)","msg":(.*)}%s*$'
+  end
+  local msg = text and json.decode(text)
+  if msg ~= nil then return { t = tonumber(t), dir = dir, msg = msg, text = text } end
+end
+
+local function present(value) return value ~= json.null and value or nil end
+
+local function parse(line)
+  local entry = verbatim(line)
+  if not entry then
+    local whole, message = json.decode(line)
+    if type(whole) ~= "table" then return nil, message or "it is no object" end
+    local text = whole.text or whole.raw
+    entry = {
+      t = whole.t, dir = whole.dir, code = present(whole.code), signal = present(whole.signal),
+      text = text or whole.msg ~= nil and json.encode(whole.msg) or nil,
+      msg = whole.msg,
+    }
+    if type(text) == "string" then entry.msg = json.decode(text) end
+  end
+  if not directions[entry.dir] or entry.dir ~= "exit" and type(entry.text) ~= "string" then
+    return nil, "it is no recorded message"
+  end
+  return entry
+end
+
+--- The lines of a file by recording: each begins with its header, but for the first.
+local function split(data)
+  local runs, number = { {} }, 0
+  for line, newline in data:gmatch "([^\n]*)(\n?)" do
+    number = number + 1
+    if line:find '^{"recording":' then
+      runs[#runs + 1] = { header = { text = line, number = number } }
+    elseif line:find "%S" then
+      table.insert(runs[#runs], { text = line, number = number, whole = newline ~= "" })
+    end
+  end
+  if #runs[1] == 0 and #runs > 1 then table.remove(runs, 1) end
+  return runs
+end
+
+local function bad_line(path, number, message)
+  return nil, E.new("protocol", ("line %d of '%s' is bad: %s"):format(number, path, message),
+    { data = { line = number } })
+end
+
+local function user_agent(list)
+  for _, entry in ipairs(list) do
+    local result = entry.dir == "s2c" and type(entry.msg) == "table" and entry.msg.result
+    if type(result) == "table" and result.userAgent then return result.userAgent end
+  end
+end
+
+--- Reads a recording: the last one in the file, or the `run`-th. What was being written when the
+--- machine or the recorder died is left out, and `torn` is that line's number. Lines without times
+--- are taken too.
+---@param path string
+---@param opts? { run?: integer }
+---@return codex.RecordedSession?
+---@return codex.Error? error of kind `io`, or `protocol` with the bad line's number in `data.line`
+function M.read(path, opts)
+  local data, err = require("codex.files").read(path)
+  if not data then return nil, err or E.new("io", ("there is no file '%s'"):format(path)) end
+  local runs = split(data)
+  local run = runs[opts and opts.run or #runs]
+  if not run then return nil, E.new("io", ("'%s' has %d recordings"):format(path, #runs)) end
+  local list, header = { runs = #runs }, run.header
+  if header then
+    list.header = json.decode(header.text)
+    if not list.header then return bad_line(path, header.number, "it is not JSON") end
+    if list.header.recording ~= VERSION then
+      return bad_line(path, header.number, "a recording of a form that is not known here")
+    end
+  end
+  for _, line in ipairs(run) do
+    local entry, message = parse(line.text)
+    if entry then
+      list[#list + 1] = entry
+    elseif line.whole then
+      return bad_line(path, line.number, message)
+    else
+      list.torn = line.number
+    end
+  end
+  list.codex = list.header and present(list.header.codex) or user_agent(list)
+  return list
+end
+
+return M
