@@ -170,13 +170,14 @@ valgrind: deps ## C tests and the specs of the spine under valgrind
 	@CX_SLOW=1 $(MAKE) --no-print-directory suite WRAP="$(VALGRIND)" SPECS="$(SPINE)"
 
 FUZZ_SECONDS ?= 30
+PARSERS      := lines json rpc buf err
 fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each
 	$(call need,clang libclang-rt-dev)
 	@mkdir -p $(BUILD)/fuzz
-	@for t in lines json; do \
+	@for t in lines json rpc; do \
 	  mkdir -p $(BUILD)/fuzz/$$t.corpus && \
 	  clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DIALECT) \
-	    -o $(BUILD)/fuzz/$$t tests/fuzz/$${t}_fuzz.c host/$$t.c host/buf.c host/err.c -lcjson && \
+	    -o $(BUILD)/fuzz/$$t tests/fuzz/$${t}_fuzz.c $(PARSERS:%=host/%.c) -lcjson && \
 	  $(BUILD)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
 	    -artifact_prefix=$(BUILD)/fuzz/$$t- $(BUILD)/fuzz/$$t.corpus || exit 1; done
 

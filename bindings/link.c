@@ -105,9 +105,12 @@ static int push_answer(lua_State *L, void *arg) {
   lua_pushliteral(L, "answer");
   lua_pushinteger(L, (lua_Integer)a->call);
   int top = lua_gettop(L);
-  if (m && m->kind == CX_RPC_ERROR) lua_pushnil(L);
-  if (m) code = push_payload(L, m);
-  if (code == 0) return m->kind == CX_RPC_ERROR ? 4 : 3;
+  if (m) {
+    bool failed = m->kind == CX_RPC_ERROR;
+    if (failed) lua_pushnil(L);
+    code = push_payload(L, m);
+    if (code == 0) return failed ? 4 : 3;
+  }
   lua_settop(L, top);
   lua_pushnil(L);
   lua_pushnil(L);
@@ -171,15 +174,23 @@ static const cx_link_events events = {on_message, on_answer, on_junk, on_change,
 
 /* ---- Opening -------------------------------------------------------------------------------- */
 
+/* It stands between the quotes of an id as it is. */
+static bool read_prefix(lua_State *L, int index, peer *p) {
+  const char *prefix = cx_opt_string(L, index, "prefix", NULL);
+  if (!prefix) return false;
+  size_t n = strlen(prefix);
+  if (n >= sizeof p->prefix) luaL_error(L, "option 'prefix' is too long");
+  for (size_t i = 0; i < n; i++)
+    if (prefix[i] < ' ' || prefix[i] > '~' || prefix[i] == '"' || prefix[i] == '\\')
+      luaL_error(L, "option 'prefix' must be plain ASCII without quotes and backslashes");
+  memcpy(p->prefix, prefix, n + 1);
+  return true;
+}
+
 static void read_options(lua_State *L, int index, peer *p, cx_link_options *o) {
   luaL_checktype(L, index, LUA_TTABLE);
   p->raw = cx_opt_bool(L, index, "raw", false);
-  const char *prefix = cx_opt_string(L, index, "prefix", NULL);
-  if (prefix && strlen(prefix) >= sizeof p->prefix) luaL_error(L, "option 'prefix' is too long");
-  for (const char *s = prefix; s && *s; s++)
-    if (*s < ' ' || *s > '~' || *s == '"' || *s == '\\')
-      luaL_error(L, "option 'prefix' must be plain ASCII without quotes and backslashes");
-  if (prefix) strcpy(p->prefix, prefix);
+  bool prefix = read_prefix(L, index, p);
   o->rpc.prefix = prefix ? p->prefix : NULL;
   o->rpc.relay = p->raw;
   o->rpc.versioned = cx_opt_bool(L, index, "jsonrpc", false);
