@@ -9,6 +9,8 @@ local cli = require "codex.cli"
 local files = require "codex.files"
 local log = require "codex.log"
 
+local GRACE, LOST_GRACE = 5, 0.5 -- seconds for the server to end; less when nobody listens
+
 local parser = cli.parser("app-server",
   "Codex's app-server with Lua in between: for IDEs and the TUI (codex --remote unix://PATH).")
 parser:option("--policy", "a policy file; the user's policy.d is used where none is named")
@@ -131,17 +133,19 @@ for _, path in ipairs(args.middleware) do load_middleware(path, layers) end
 
 local recording = args.record and must(require("codex.recording").open(args.record))
 local audit = not args.no_audit and must(require("codex.audit").open()) or nil
-local over = async.signal()
-local ended = false
+local over, ended = async.signal(), nil
+
+--- Ends the session: the server gets so many seconds to end by itself.
+local function finish(grace)
+  ended = ended or grace
+  over:notify()
+end
+
 local session <close> = must(require("codex.launcher").open {
   argv = argv, env = env, policies = load_policies(), policy_timeout = args.policy_timeout,
   strict = args.strict, middleware = layers, recording = recording, audit = audit,
   shared = #sockets > 0,
-  on_lost = function(front)
-    if not front.is_stdio then return end
-    ended = true
-    over:notify()
-  end,
+  on_lost = function() if #sockets == 0 then finish(LOST_GRACE) end end,
 })
 
 local servers = {}
@@ -151,17 +155,16 @@ for i, path in ipairs(sockets) do
   end))
   log.info("listening on unix://%s", path)
 end
-if use_stdio then must(session:add_stdio()) end
+if use_stdio then must(session:add_stdio(function() finish(GRACE) end)) end
 
 async.spawn(function()
   session:wait()
-  ended = true
-  over:notify()
+  finish(GRACE)
 end)
 while not ended do over:wait() end
 
 for _, server in ipairs(servers) do server:close() end
-session:close()
+session:close(ended)
 if recording then
   recording:exit(session:exit_code())
   recording:close()

@@ -32,6 +32,17 @@ Front.__index = Front
 --- A list may change while one goes through it.
 local function copy(list) return table.move(list, 1, #list, 1, {}) end
 
+--- What is inside a message; an empty table where that is no JSON or no object.
+local function decode(line)
+  local value = json.decode(line)
+  return type(value) == "table" and value or {}
+end
+
+local function params_of(line)
+  local params = decode(line).params
+  return type(params) == "table" and params or {}
+end
+
 -- ---- One side's messages, in their order -------------------------------------------------------
 
 --- A lane carries what comes from one side. While a middleware waits, what comes later queues up.
@@ -120,8 +131,7 @@ end
 local function to_audience(session, method, line)
   local fronts = session._fronts
   if session._shared then
-    local params = json.decode(line).params
-    params = type(params) == "table" and params or {}
+    local params = params_of(line)
     if method == "thread/started" then adopt(session, params.thread) end
     local thread_id = params.threadId or (type(params.thread) == "table" and params.thread.id)
     fronts = session:_audience(thread_id)
@@ -191,8 +201,7 @@ local function question_of(session, method, params)
 end
 
 local function server_asks(session, method, id, line)
-  local params = json.decode(line).params
-  params = type(params) == "table" and params or {}
+  local params = params_of(line)
   local asked = {
     id = id, method = method, line = line, thread_id = params.threadId,
     question = question_of(session, method, params),
@@ -244,8 +253,7 @@ end
 function from_server.notification(session, message)
   local note = notes[message.method]
   if note then
-    local params = json.decode(message.line).params
-    if note(session, type(params) == "table" and params or {}) == false then return end
+    if note(session, params_of(message.line)) == false then return end
   end
   to_audience(session, message.method, message.line)
 end
@@ -255,7 +263,7 @@ local opens = { ["thread/start"] = true, ["thread/resume"] = true, ["thread/fork
 
 local function learn(session, route, line)
   if not session._shared and route.method ~= "initialize" then return end
-  local decoded = json.decode(line)
+  local decoded = decode(line)
   local result = type(decoded.result) == "table" and decoded.result or {}
   if route.method == "initialize" and decoded.result then session:_introduced(decoded.result) end
   if opens[route.method] and type(result.thread) == "table" then
@@ -264,7 +272,7 @@ local function learn(session, route, line)
 end
 
 local function with_id(line, id)
-  local decoded = json.decode(line)
+  local decoded = decode(line)
   decoded.id = json.decode(id)
   return json.encode(decoded)
 end
@@ -303,7 +311,7 @@ end
 local function first_introduction(session, front, id, line)
   session._initialize = { waiting = {} }
   if session._shared then
-    local decoded = json.decode(line)
+    local decoded = decode(line)
     local params = type(decoded.params) == "table" and decoded.params or {}
     params.capabilities = type(params.capabilities) == "table" and params.capabilities or {}
     params.capabilities.experimentalApi = true
@@ -315,8 +323,7 @@ local function first_introduction(session, front, id, line)
 end
 
 local function initialize(session, front, id, line)
-  local params = json.decode(line).params
-  local capabilities = type(params) == "table" and params.capabilities
+  local capabilities = params_of(line).capabilities
   if session._shared and type(capabilities) == "table" then
     local methods = capabilities.optOutNotificationMethods
     for _, method in ipairs(type(methods) == "table" and methods or {}) do
@@ -343,8 +350,7 @@ function from_client.request(session, message)
     return initialize(session, front, message.id, message.line)
   end
   if message.method == "thread/unsubscribe" and session._shared then
-    local params = json.decode(message.line).params
-    if type(params) == "table" and params.threadId then front.threads[params.threadId] = nil end
+    front.threads[params_of(message.line).threadId or ""] = nil
   end
   route(session, front, message.method, message.id, message.line)
 end
@@ -360,7 +366,7 @@ end
 
 --- The decision a client took, for the audit log.
 local function client_decision(line)
-  local decoded = json.decode(line)
+  local decoded = decode(line)
   local result = type(decoded.result) == "table" and decoded.result or {}
   local decision = result.decision or result.action
   if type(decision) == "table" then decision = next(decision) end
@@ -549,7 +555,7 @@ end
 ---@field recording? table what takes write(dir, line)
 ---@field audit? table an audit log
 ---@field shared? boolean there will be more than one client
----@field on_lost? fun(front: codex.Front)
+---@field on_lost? fun(front: codex.Front) a client is gone
 
 --- Starts the server behind the clients that will be added.
 ---@async
@@ -575,26 +581,23 @@ function M.open(given)
   return session
 end
 
---- A client over our own standard input and output.
+--- A client over our own standard input and output. The end of its messages is told by `on_end`;
+--- it may still hear what the server says. That it does not hear any more is told by `on_lost`.
+---@param on_end fun()
 ---@return codex.Link?
 ---@return codex.Error?
-function Session:add_stdio()
+function Session:add_stdio(on_end)
   local front, peer, err
-  local function lost()
-    if front then self:_lost(front) end
-  end
   peer, err = link.stdio {
-    raw = true, line_limit = LINE_LIMIT, name = "the client", on_closed = lost,
+    raw = true, line_limit = LINE_LIMIT, name = "the client", on_closed = on_end,
     on_message = function(...) front:take(...) end,
     on_junk = function(line, why) self:take_junk(line, why) end,
     on_drain = function()
-      if peer:status().write_error then return lost() end
-      self:_drained()
+      if peer:status().write_error then self:_lost(front) else self:_drained() end
     end,
   }
   if not peer then return nil, err end
   front = self:add(peer)
-  front.is_stdio = true
   return peer
 end
 
@@ -607,7 +610,8 @@ function Session:serve(connection)
     unwritten = function() return connection:unsent() end,
     close = function() connection:close() end,
   }
-  for text in function() return connection:receive() end do
+  connection.on_event = function() self:_drained() end
+  for text in connection:messages() do
     local line = text:find "[\r\n]" and text:gsub("[\r\n]", " ") or text
     local kind, method, id = core.read(line)
     if kind then front:take(kind, method, id, line) else self:take_junk(line, "EJSON") end

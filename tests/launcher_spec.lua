@@ -1,0 +1,338 @@
+--- The launcher between a client and a server. Where the server's own behaviour does not matter
+--- it is `cat`: what the client sends comes back as if the server had sent it. With real Codex the
+--- same is shown in launcher_codex_spec.
+
+local async = require "codex.async"
+local json = require "codex.json"
+local link = require "codex.link"
+local proc = require "codex.proc"
+local program = require "tests.support.program"
+
+--- A server of one line of shell, in a folder that goes away with the test.
+local function with_server(script, body)
+  local folder, remove = program.folder()
+  local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+  program.write(folder .. "/codex", "#!/bin/sh\n" .. script .. "\n", 493)
+  return body(folder, {
+    CODEX_BINARY = folder .. "/codex", CODEX_LUA_LAUNCHER = false,
+    XDG_STATE_HOME = folder, XDG_CONFIG_HOME = folder,
+  })
+end
+
+local function argv_of(args)
+  return table.move(args, 1, #args, 3, { program.path, "app-server" })
+end
+
+--- The launcher as a raw peer that remembers every line it sent us, and whether it was a message.
+local function raw_launcher(args, env)
+  local got = { lines = {}, changed = async.signal() }
+  local function note(line)
+    table.insert(got.lines, line)
+    got.changed:notify()
+  end
+  local peer = assert(link.spawn(argv_of(args), {
+    env = env, raw = true, line_limit = 1 << 26,
+    on_message = function(_, _, _, line) note(line) end, on_junk = note,
+  }))
+  function got.wait(count)
+    local ok, err = async.timeout(20, function()
+      while #got.lines < count do got.changed:wait() end
+      return true
+    end)
+    local text = "%s: %d of %d lines came\n%s"
+    assert(ok, err and text:format(err, #got.lines, count, peer:stderr()))
+    return got.lines
+  end
+  return peer, got
+end
+
+local function write_lua(folder, name, code)
+  program.write(folder .. "/" .. name, code)
+  return folder .. "/" .. name
+end
+
+describe("what nobody touches", function()
+  local lines = {
+    '{"id":1,"method":"thread/list","params":{"b":1,"a":2}}',
+    '  { "method" : "initialized" , "x":[ 1 , 2 ] }  ',
+    '{"result":{"x":1.0,"y":1e3,"n":12345678901234567890},"id":"caf\\u00e9 \\/"}',
+    '{"error":{"code":-1,"message":"\\ud83d\\ude00"},"id":-7}',
+    '{"method":"item\\/started","params":{"deep":[[[{"k":"\\"}]"}]]],"k":1,"k":2}}',
+    '{"method":"turn/completed","params":null}', '{"method":"item/started","params":[]}',
+    '{"method":"item/completed","params":{"item":7,"threadId":"t"}}',
+    '{"method":"serverRequest/resolved","params":{"requestId":99}}',
+    '{"method":"broken","params":{"a":nonsense}}',
+    "", "not json", '{"half":', "[1,2]", "\t", '{"id":{},"method":"odd id"}', "with a CR\r",
+    '{"method":"crlf"}\r',
+  }
+
+  it("passes byte for byte, in both directions and in order", function()
+    with_server("exec cat", function(_, env)
+      local peer <close>, got = raw_launcher({ "--no-audit" }, env)
+      for _, line in ipairs(lines) do assert(peer:send(line)) end
+      assert.same(lines, got.wait(#lines))
+    end)
+  end)
+
+  it("passes also when middlewares and policies look at other things", function()
+    with_server("exec cat", function(folder, env)
+      local policy = write_lua(folder, "p.lua",
+        'return { name = "p", decide = function() return "accept" end }')
+      local layer = write_lua(folder, "m.lua",
+        'return { name = "m", on = { "nothing/such" }, results = true, handle = error }')
+      local args = { "--no-audit", "--policy", policy, "--middleware", layer }
+      local peer <close>, got = raw_launcher(args, env)
+      for _, line in ipairs(lines) do assert(peer:send(line)) end
+      assert.same(lines, got.wait(#lines))
+    end)
+  end)
+
+  it("may be 16 MiB long", function()
+    with_server("exec cat", function(_, env)
+      local peer <close>, got = raw_launcher({ "--no-audit" }, env)
+      local long = '{"method":"long","params":"' .. ("0123456789abcdef"):rep(1 << 20) .. '"}'
+      assert(peer:send(long))
+      assert.is_true(got.wait(1)[1] == long)
+    end)
+  end)
+end)
+
+describe("the end", function()
+  it("of the client is the server's, whose exit code is ours", function()
+    with_server("cat >/dev/null; exit 7", function(_, env)
+      local result = program.run({ "app-server", "--no-audit" }, { env = env, input = "" })
+      assert.equal(7, result.code)
+    end)
+  end)
+
+  it("of the server is ours", function()
+    with_server("exit 3", function(_, env)
+      local child <close> = program.spawn({ "app-server", "--no-audit" },
+        { env = env, stdin = "pipe" })
+      assert.equal(3, child:wait().code)
+    end)
+  end)
+
+  it("gives what the server still says to the client", function()
+    with_server("cat >/dev/null; echo '{\"method\":\"last\"}'; echo half", function(_, env)
+      local result = program.run({ "app-server", "--no-audit" }, { env = env, input = "" })
+      assert.equal('{"method":"last"}\nhalf\n', result.stdout)
+    end)
+  end)
+
+  it("leaves no server behind when the client is gone in the middle", function()
+    with_server("echo $$ >&2; exec cat", function(_, env)
+      local child <close> = program.spawn({ "app-server", "--no-audit" },
+        { env = env, stdin = "pipe" })
+      assert.is_true(program.eventually(function() return child:stderr():find "%d+" ~= nil end))
+      local server = tonumber(child:stderr():match "%d+")
+      assert.is_true(program.alive(server))
+      child:kill "kill"
+      child:wait()
+      assert.is_true(program.eventually(function() return not program.alive(server) end))
+    end)
+  end)
+
+  it("comes when the client does not read any more", function()
+    -- The reader closes its end; the server goes on writing until it is told to end.
+    with_server("while echo '{\"method\":\"tick\"}'; do sleep 0.01; done", function(folder, env)
+      local pipeline = "{ sleep 5; echo slept >>'%s'; } | "
+        .. "{ '%s' app-server --no-audit; echo ended >>'%s'; } | head -n 1"
+      local log = folder .. "/log"
+      local result = assert(proc.run({ "sh", "-c", pipeline:format(log, program.path, log) },
+        { env = env, timeout = 15 }))
+      assert.equal('{"method":"tick"}\n', result.stdout)
+      assert.equal("ended\nslept\n", require("codex.files").read(log))
+    end)
+  end)
+end)
+
+describe("a client that stops reading", function()
+  it("stops the server; memory stays bounded", function()
+    local flood = "i=0; while [ $i -lt 3000 ]; do echo \"$line\"; i=$((i+1)); done; exec cat"
+    with_server("line=$(head -c 65536 /dev/zero | tr '\\0' x); " .. flood, function(_, env)
+      local child <close> = program.spawn({ "app-server", "--no-audit" },
+        { env = env, stdin = "pipe", line_limit = 1 << 20 })
+      local function resident()
+        local file = assert(io.open(("/proc/%d/statm"):format(child.pid)))
+        local pages = file:read("a"):match "^%d+ (%d+)"
+        file:close()
+        return tonumber(pages) * 4096
+      end
+      -- Nothing is read here beyond what our own buffer takes; 190 MiB are offered.
+      async.sleep(1)
+      local held = resident()
+      assert.is_true(held < 64 << 20, ("%d bytes are held"):format(held))
+      local count = 0
+      for line in child:lines() do
+        assert.equal(65536, #line)
+        count = count + 1
+        if count == 3000 then break end
+      end
+      assert.equal(3000, count)
+    end)
+  end)
+end)
+
+describe("middleware", function()
+  --- Sends lines through these middlewares and a server that echoes; gives what came back.
+  local function through(code, lines, count)
+    return with_server("exec cat", function(folder, env)
+      local path = write_lua(folder, "m.lua", code)
+      local peer <close>, got = raw_launcher({ "--no-audit", "--middleware", path }, env)
+      for _, line in ipairs(lines) do assert(peer:send(line)) end
+      local answers = got.wait(count or #lines)
+      return answers, (peer:stderr())
+    end)
+  end
+
+  it("refuses a request, which the server never sees", function()
+    local got = through([[return { name = "m", from = "client", on = "thread/delete",
+      handle = function(message) message:refuse(-32000, "no", { why = message.params.why }) end }]],
+      { '{"id":"x","method":"thread/delete","params":{"why":"test"}}', '{"method":"after"}' })
+    assert.same({ id = "x", error = { code = -32000, message = "no", data = { why = "test" } } },
+      json.decode(got[1]))
+    assert.equal('{"method":"after"}', got[2])
+  end)
+
+  it("answers a request of either side", function()
+    local got = through([[return { name = "m", from = "server", on = "ask",
+      handle = function(message) message:reply { yes = true } end }]],
+      { '{"id":5,"method":"ask"}' })
+    -- The echo is the server's request; its answer goes to the server, and comes back as an echo.
+    assert.same({ id = 5, result = { yes = true } }, json.decode(got[1]))
+  end)
+
+  it("changes what passes, and only that", function()
+    local got = through([[return { name = "m", from = "client", on = "turn/start",
+      handle = function(message)
+        message.params.model = "other"
+        message:replace(message.params)
+      end }]], { '{"id":1,"method":"turn/start","params":{"threadId":"t"}}', '{ "method":"x" }' })
+    assert.same({ id = 1, method = "turn/start", params = { threadId = "t", model = "other" } },
+      json.decode(got[1]))
+    assert.equal('{ "method":"x" }', got[2])
+  end)
+
+  it("drops a notification and adds one of its own", function()
+    local got = through([[return { name = "m", from = "server", on = "noise",
+      handle = function(message, session)
+        message:drop()
+        session:notify("codex-lua/quiet", { dropped = 1 })
+      end }]], { '{"method":"noise"}' })
+    assert.same({ method = "codex-lua/quiet", params = { dropped = 1 } }, json.decode(got[1]))
+  end)
+
+  it("may wait: the order stays", function()
+    local got = through([[local codex = require "codex"
+      return { name = "m", from = "client", on = "slow",
+        handle = function() codex.sleep(0.2) end }]],
+      { '{"method":"a"}', '{"method":"slow"}', '{"method":"b"}', '{"method":"slow"}',
+        '{"method":"c"}' })
+    local order = {}
+    for i, line in ipairs(got) do order[i] = json.decode(line).method end
+    assert.same({ "a", "slow", "b", "slow", "c" }, order)
+  end)
+
+  it("sees the answers to the requests it asks for", function()
+    local got = through([[return { name = "m", from = "client", on = "model/list", results = true,
+      handle = function(message)
+        if message.kind == "result" then
+          message:replace { seen = message.method, was = message.result }
+        end
+      end }]], { '{"id":1,"method":"model/list"}', '{"id":1,"result":[7]}' })
+    -- The echo of our second line is the server's answer to the first.
+    assert.same({ id = 1, result = { seen = "model/list", was = { 7 } } }, json.decode(got[2]))
+  end)
+
+  it("that fails stops its message: a request is refused, anything else dropped", function()
+    local got, stderr = through([[return { name = "bad", from = "client", on = "boom",
+      handle = function() error "on purpose" end }]],
+      { '{"id":1,"method":"boom"}', '{"method":"boom"}', '{"method":"after"}' }, 2)
+    assert.same({ code = -32603, message = "a middleware failed" }, json.decode(got[1]).error)
+    assert.equal('{"method":"after"}', got[2])
+    assert.truthy(stderr:find("bad failed on boom", 1, true))
+    assert.truthy(stderr:find("on purpose", 1, true))
+  end)
+
+  it("is told by every name of a method, however it is written", function()
+    local got = through([[return { name = "m", from = "client", on = "thread/delete",
+      handle = function(message) message:refuse(1, "no") end }]],
+      { '{"id":1,"meth\\u006fd":"thread\\/del\\u0065te"}' })
+    assert.same({ code = 1, message = "no" }, json.decode(got[1]).error)
+  end)
+
+  it("asks the server something of its own, beside the client's ids", function()
+    with_server([[
+      read line; echo "$line"
+      read line; id=$(echo "$line" | sed 's/.*"id":\("[^"]*"\).*/\1/')
+      echo "{\"id\":$id,\"result\":{\"mine\":true}}"
+      exec cat]], function(folder, env)
+      local path = write_lua(folder, "m.lua", [[return { name = "m", from = "client", on = "go",
+        handle = function(message, session)
+          local answer = assert(session:request("own/question"))
+          session:notify("told", { id = message.id, answer = answer })
+        end }]])
+      local peer <close>, got = raw_launcher({ "--no-audit", "--middleware", path }, env)
+      assert(peer:send '{"method":"first"}')
+      assert(peer:send '{"id":0,"method":"go"}')
+      assert.equal('{"method":"first"}', got.wait(1)[1])
+      assert.same({ method = "told", params = { id = "0", answer = { mine = true } } },
+        json.decode(got.wait(2)[2]))
+      assert.equal('{"id":0,"method":"go"}', got.wait(3)[3])
+    end)
+  end)
+end)
+
+describe("the command line", function()
+  it("passes other commands to Codex", function()
+    with_server('echo "args: $*"; exit 4', function(_, env)
+      local result = program.run({ "app-server", "--", "login", "--with-api-key" }, { env = env })
+      assert.equal("args: login --with-api-key\n", result.stdout)
+      assert.equal(4, result.code)
+      assert.equal("args: --version\n",
+        program.run({ "app-server", "--", "--version" }, { env = env }).stdout)
+    end)
+  end)
+
+  it("adds app-server where it is missing, and leaves it where it is", function()
+    with_server('echo "args: $*"', function(_, env)
+      local function args(...)
+        return program.run({ "app-server", "--no-audit", ... }, { env = env, input = "" }).stdout
+      end
+      assert.equal("args: app-server\n", args())
+      assert.equal("args: app-server -c a=1\n", args("--", "-c", "a=1"))
+      assert.equal("args: --config a=1 app-server --listen stdio://\n",
+        args("--", "--config", "a=1", "app-server", "--listen", "stdio://"))
+    end)
+  end)
+
+  it("does not start itself for ever", function()
+    with_server(("exec '%s' app-server --no-audit -- \"$@\""):format(program.path), function(_, env)
+      local result = program.run({ "app-server", "--no-audit" }, { env = env, input = "" })
+      assert.equal(1, result.code)
+      assert.truthy(result.stderr:find("name the real Codex in CODEX_BINARY", 1, true))
+    end)
+  end)
+
+  it("names what is wrong with it", function()
+    with_server("exec cat", function(folder, env)
+      local function wrong(...)
+        local result = program.run({ "app-server", ... }, { env = env, input = "" })
+        return result.code, result.stderr
+      end
+      local code, stderr = wrong("--listen", "ws://127.0.0.1:1")
+      assert.equal(2, code)
+      assert.truthy(stderr:find("ws://127.0.0.1:1", 1, true))
+      code, stderr = wrong("--policy", folder .. "/missing.lua")
+      assert.equal(1, code)
+      assert.truthy(stderr:find("missing.lua", 1, true))
+      code, stderr = wrong("--middleware", write_lua(folder, "m.lua", "return 1"))
+      assert.equal(2, code)
+      assert.truthy(stderr:find("m.lua", 1, true))
+      code, stderr = wrong("--middleware", write_lua(folder, "n.lua", "return {"))
+      assert.equal(2, code)
+      assert.truthy(stderr:find("n.lua", 1, true))
+    end)
+  end)
+end)
