@@ -17,6 +17,7 @@ local PATH_LIMIT = 107 -- of Linux, for the address of a Unix socket
 -- ---- Connections -------------------------------------------------------------------------------
 
 ---@class codex.WsConnection
+---@field on_event? fun() called when something came, was sent, or the connection ended
 local Connection = {}
 Connection.__index = Connection
 Connection.__name = "codex.ws.connection"
@@ -52,6 +53,7 @@ local function new_connection(raw)
       connection._closed, connection._error = true, closing_error(code, text)
     end
     connection._changed:notify()
+    if connection.on_event then connection.on_event() end
   end)
   return connection
 end
@@ -95,17 +97,26 @@ end
 ---@return true?
 ---@return codex.Error? error of kind `closed`; `protocol` when the text is not UTF-8
 function Connection:send(text)
+  local ok, err = self:post(text)
+  if not ok then return nil, err end
+  while self._raw:unsent() > HIGH_WATER do self._changed:wait() end
+  return true
+end
+
+--- Sends a text message without ever waiting: who posts looks at `unsent`.
+---@param text string UTF-8
+---@return true?
+---@return codex.Error? as send
+function Connection:post(text)
   if type(text) ~= "string" then
     options.raise("send: the message must be a string, got " .. type(text))
   end
   local ok, name, why = self._raw:send(text)
+  if ok then return true end
   if name == "EILSEQ" then
     return nil, E.new("protocol", "the message is not UTF-8", { code = name })
-  elseif not ok then
-    return nil, E.new(name == "ECLOSED" and "closed" or "io", why, { code = name })
   end
-  while self._raw:unsent() > HIGH_WATER do self._changed:wait() end
-  return true
+  return nil, E.new(name == "ECLOSED" and "closed" or "io", why, { code = name })
 end
 
 --- Bytes that were sent and that the system has not taken yet.
