@@ -289,7 +289,8 @@ end
 ---@param instance table
 ---@param opts? codex.ConnectOptions
 ---@return codex.Client?
----@return codex.Error? error kinds `spawn`, `closed` (it ended at once; `stderr` says why), `timeout`
+---@return codex.Error? error kinds `spawn`, `closed` (it ended at once; `stderr` says why),
+---`timeout`, `protocol`, `rpc`
 function M.connect(instance, opts)
   local given = opts or {}
   check(given)

@@ -74,13 +74,27 @@ end
 
 -- ---- Opening -----------------------------------------------------------------------------------
 
-local function thread_of(client, answer)
-  local id = answer.thread.id
-  local thread = client._threads[id] or setmetatable({ id = id, client = client }, Thread)
-  thread.info, thread.settings = answer.thread, answer
-  thread._generation = client._generation
+--- What a server that was started anew must be told again: it would fall back on its own settings.
+local function settings_in(params)
+  local kept = {}
+  for name in common:gmatch "%S+" do kept[camel(name)] = params[camel(name)] end
+  return kept
+end
+
+--- Sends the request and makes a thread of the answer.
+local function fetch(client, method, params, timeout)
+  local answer, err = client:request(method, params, { timeout = timeout })
+  if err then return nil, err end
+  local info = type(answer) == "table" and answer.thread
+  if type(info) ~= "table" or type(info.id) ~= "string" then
+    return nil, E.new("protocol", ("%s was answered without a thread"):format(method))
+  end
+  local thread = client._threads[info.id]
+    or setmetatable({ id = info.id, client = client }, Thread)
+  thread.info, thread.settings = info, answer
+  thread._generation, thread._again = client._generation, settings_in(params)
   answer.thread = nil
-  client._threads[id] = thread
+  client._threads[info.id] = thread
   return thread
 end
 
@@ -89,6 +103,7 @@ local function open(client, how, id, given)
   given = options.check(where, given, known[how])
   options.typed(where, given, "tools", "table")
   options.typed(where, given, "params", "table")
+  options.typed(where, given, "cwd", "string")
   local params = params_of(given, own[how], { threadId = id })
   if how ~= "fork" and params.cwd == nil then params.cwd = client._given.cwd end
   if params.cwd and params.cwd:sub(1, 1) ~= "/" then
@@ -96,9 +111,8 @@ local function open(client, how, id, given)
   end
   local tools = given.tools and require("codex.inquiry").tools(where, given.tools)
   if tools and how == "start" then params.dynamicTools = tools.wire end
-  local answer, err = client:request("thread/" .. how, params, { timeout = given.timeout })
-  if not answer then return nil, err end
-  local thread = thread_of(client, answer)
+  local thread, err = fetch(client, "thread/" .. how, params, given.timeout)
+  if not thread then return nil, err end
   if tools then client._tools[thread.id] = tools.by_name end
   return thread
 end
@@ -127,9 +141,10 @@ local function ensure_loaded(thread)
     if not ok then return nil, err end
   end
   if thread._generation == client._generation then return true end
-  local answer, err = client:request("thread/resume", { threadId = thread.id })
-  if not answer then return nil, err end
-  thread_of(client, answer)
+  local params = { threadId = thread.id }
+  for name, value in pairs(thread._again) do params[name] = value end
+  local again, err = fetch(client, "thread/resume", params)
+  if not again then return nil, err end
   return true
 end
 
@@ -188,13 +203,34 @@ function Thread:running()
   return turns and turns[1]
 end
 
-local function start_turn(thread, where, prompt, given, keep)
-  given = options.check(where, given, known.turn)
+--- Checks what every turn has.
+local function check_turn(where, given, names)
+  given = options.check(where, given, names)
   for _, name in ipairs { "timeout", "idle_timeout", "watch" } do
     options.milliseconds(where, given, name)
   end
+  local buffer = options.typed(where, given, "buffer", "number")
+  if buffer and buffer < 1 then
+    options.raise(("%s: option 'buffer' must be at least 1"):format(where))
+  end
+  return given
+end
+
+--- The turn that runs, once its id is known.
+local function running_turn(thread)
+  local running = thread:running()
+  while running and not running.id do
+    running:wait_id()
+    running = thread:running()
+  end
+  return running
+end
+
+local function start_turn(thread, where, prompt, given, keep)
+  given = check_turn(where, given, known.turn)
   local params = turn_params(where, thread, prompt, given)
   local running = thread:running()
+  if running and given.steer then running = running_turn(thread) end
   if running and not given.steer then
     options.raise(("%s: thread %s is busy with a turn; wait for it, or say steer = true")
       :format(where, thread.id))
@@ -218,14 +254,14 @@ end
 ---@field output_schema? table the answer is JSON of this schema; the result has it as `output`
 ---@field cwd? string
 ---@field steer? boolean say it to the turn that runs, if one does
----@field timeout? number seconds for the whole turn
+---@field timeout? number seconds for the whole turn; 0 or nil: any
 ---@field idle_timeout? number seconds without any event, while nobody is asked anything
----@field watch? number seconds of silence after which the thread is looked at (30)
+---@field watch? number seconds of silence after which the thread is looked at (30); 0: never
 ---@field buffer? integer events that may wait for the loop (20000)
 ---@field params? table more, as Codex spells it
 
----@alias codex.Input string|table|(string|table)[] text, { image = path or URL }, { skill =, path = },
---- { mention =, path = }, or Codex's own items
+---@alias codex.Input string|table|(string|table)[] text, { image = path or URL },
+--- { skill =, path = }, { mention =, path = }, or Codex's own items
 
 --- Starts a turn and iterates over its events, and no other's; see codex.turn. Leaving the loop
 --- before its end interrupts the turn. A thread that is busy is an error unless `steer` is set.
@@ -259,7 +295,7 @@ end
 ---@return true?
 ---@return codex.Error? error of kind `rpc` when no turn runs
 function Thread:steer(prompt)
-  local running = self:running()
+  local running = running_turn(self)
   if not running then
     return nil, E.new("rpc", ("thread %s has no turn to steer"):format(self.id), { code = "idle" })
   end
@@ -275,7 +311,7 @@ end
 ---@return true?
 ---@return codex.Error?
 function Thread:interrupt()
-  local running = self:running()
+  local running = running_turn(self)
   if not running then
     local text = ("thread %s has no turn to interrupt"):format(self.id)
     return nil, E.new("rpc", text, { code = "idle" })
@@ -301,11 +337,12 @@ end
 
 --- Has changes reviewed, as a turn of this thread.
 ---@async
----@param target? "uncommitted"|table { base = branch }, { commit = sha, title = }, { instructions = }
+---@param target? "uncommitted"|table { base = branch }, { commit = sha, title = },
+--- { instructions = }
 ---@param opts? { timeout?: number, idle_timeout?: number, delivery?: string, buffer?: integer }
 ---@return codex.TurnStream
 function Thread:review(target, opts)
-  local given = options.check("thread:review", opts, known.review)
+  local given = check_turn("thread:review", opts, known.review)
   local stream = require("codex.turn").open(self, {
     method = "review/start", given = given,
     params = { threadId = self.id, target = review_target(target), delivery = given.delivery },
@@ -319,7 +356,7 @@ local complete = false
 --- The typed helpers are read in when the first one is used.
 function Thread.__index(thread, name)
   local value = rawget(Thread, name)
-  if value ~= nil or name:sub(1, 1) == "_" then return value end
+  if value ~= nil or type(name) ~= "string" or name:sub(1, 1) == "_" then return value end
   if not complete then
     complete = true
     require("codex.methods").install(Thread, "thread")

@@ -1,8 +1,9 @@
 --- One turn of a thread: its events, and what it came to.
 ---
 --- Which events belong to it is known when Codex has answered turn/start; what comes before is
---- kept and sorted then. Turns of sub-agents have threads of their own and are not seen here. A turn
---- whose end was lost is found again: after some silence the thread is read.
+--- kept and sorted then. Turns of sub-agents have threads of their own and are not seen here. When
+--- the end of a turn was lost, it is found again: after some silence the thread is read. What has
+--- another shape than known is passed on in its event, and not understood.
 
 local E = require "codex.error"
 local async = require "codex.async"
@@ -23,7 +24,8 @@ local Event = {}
 
 function Event.__index(event, name)
   if name == "delta" then
-    return event.type == "item/agentMessage/delta" and event.params.delta or nil
+    local delta = event.type == "item/agentMessage/delta" and event.params.delta
+    return type(delta) == "string" and delta or nil
   end
   return event.params[name]
 end
@@ -55,9 +57,9 @@ local absorb = {}
 
 absorb["item/started"] = function(turn, params)
   local item = params.item
-  if type(item) ~= "table" or not item.id then return end
+  if type(item) ~= "table" or item.id == nil then return end
+  if not turn._open[item.id] then table.insert(turn._open_order, item.id) end
   turn._open[item.id] = item
-  table.insert(turn._open_order, item.id)
 end
 
 absorb["item/completed"] = function(turn, params)
@@ -78,15 +80,20 @@ absorb["thread/tokenUsage/updated"] = function(turn, params)
   local usage = turn._usage or {}
   local last = type(params.tokenUsage) == "table" and params.tokenUsage.last
   for name, count in pairs(type(last) == "table" and last or {}) do
-    if math.type(count) == "integer" then
+    if math.type(count) == "integer" and type(name) == "string" then
       usage[snake(name)] = (usage[snake(name)] or 0) + count
     end
   end
   turn._usage = usage
 end
 
-absorb["turn/diff/updated"] = function(turn, params) turn._diff = params.diff end
-absorb["turn/plan/updated"] = function(turn, params) turn._plan = params.plan end
+absorb["turn/diff/updated"] = function(turn, params)
+  if type(params.diff) == "string" then turn._diff = params.diff end
+end
+
+absorb["turn/plan/updated"] = function(turn, params)
+  if type(params.plan) == "table" then turn._plan = params.plan end
+end
 
 --- The name of a codexErrorInfo: a word, or an object with one key.
 local function error_name(info)
@@ -107,12 +114,15 @@ local function turn_error(turn, failure)
 end
 
 absorb["turn/completed"] = function(turn, params)
-  local status = params.turn.status
-  if status == "failed" then
-    turn._error = turn_error(turn, type(params.turn.error) == "table" and params.turn.error or {})
-  elseif status == "interrupted" then
-    turn._error = turn._error or E.new("cancelled", "the turn was interrupted",
+  local over = type(params.turn) == "table" and params.turn or {}
+  if over.status == "failed" then
+    turn._error = turn_error(turn, type(over.error) == "table" and over.error or {})
+  elseif over.status == "interrupted" then
+    turn._error = E.new("cancelled", "the turn was interrupted",
       { code = "interrupted", data = { turn_id = turn.id } })
+  elseif over.status ~= "completed" then
+    turn._error = E.new("protocol", "the turn ended in a way that is unknown here",
+      { code = "status", data = { turn_id = turn.id } })
   end
   turn:_end()
 end
@@ -127,31 +137,34 @@ end
 --- A notification of the thread; called by the client.
 function Turn:_take(method, params)
   if self._over then return end
-  if not self.id then
-    if self._orphaned then return self:_stop_orphan(method, params) end
+  if self.id then
+    if turn_id_of(params) == self.id then self:_event(method, params) end
+  elseif #self._early < self._buffer then
     table.insert(self._early, { method, params })
-  elseif turn_id_of(params) == self.id then
-    self:_event(method, params)
+  else
+    self:_overflow()
   end
 end
 
 function Turn:_event(method, params, synthetic)
   self._heard = require("luv").now()
   local event = setmetatable({ type = method, params = params, synthetic = synthetic }, Event)
-  if self._queue then self:_keep(event) end
+  if self._queue and not self:_keep(event) then return end
   if absorb[method] then absorb[method](self, params) end
   self._changed:notify()
 end
 
+function Turn:_overflow()
+  local text = "more than %d events wait for a loop that is too slow"
+  self:_give_up(E.new("protocol", text:format(self._buffer), { code = "overflow" }))
+end
+
 --- A loop that is too slow must not eat the memory, nor lose events unnoticed.
 function Turn:_keep(event)
-  if self._last - self._first + 1 >= (self._given.buffer or BUFFER) then
-    local text = "more than %d events wait for a loop that is too slow"
-    return self:_give_up(E.new("protocol", text:format(self._given.buffer or BUFFER),
-      { code = "overflow" }))
-  end
+  if self._last - self._first + 1 >= self._buffer then return self:_overflow() end
   self._last = self._last + 1
   self._queue[self._last] = event
+  return true
 end
 
 --- The next event; nil at the end. When the turn fails, the last one is
@@ -181,47 +194,55 @@ Turn.__call = Turn.next
 
 local function seconds_since(time) return (require("luv").now() - time) / 1000 end
 
---- Reads the thread: when the turn is over there, its end was lost, and is made up for.
-local function recover(turn)
-  local thread = turn.thread
-  local answer, err = thread.client:request("thread/read", { threadId = thread.id })
-  if not answer then return nil, err end
-  local status = answer.thread.status
-  if turn._over or type(status) ~= "table" or status.type == "active" then return false end
-  local found = M.find(thread, turn.id)
-  if turn._over then return true end
-  if not found or found.status == "inProgress" then
-    turn:_fail(E.new("protocol", "the thread is idle, and the end of its turn was never told",
-      { code = "lost" }))
-    return true
-  end
-  for _, item in ipairs(found.items or {}) do
-    if turn._open[item.id] then
-      turn:_event("item/completed",
-        { item = item, threadId = thread.id, turnId = turn.id }, true)
-    end
-  end
-  turn:_event("turn/completed", { threadId = thread.id, turn = found }, true)
-  return true
+--- The last turns that the server has on record.
+local function recorded_turns(thread)
+  local client = thread.client
+  local page = client:request("thread/turns/list",
+    { threadId = thread.id, limit = 5, sortDirection = "desc", itemsView = "full" })
+  if type(page) == "table" and type(page.data) == "table" then return page.data end
+  local answer = client:request("thread/read", { threadId = thread.id, includeTurns = true })
+  local found = type(answer) == "table" and answer.thread
+  return type(found) == "table" and type(found.turns) == "table" and found.turns or nil
 end
 
---- The turn as the server has it on record.
----@async
----@param thread codex.Thread
----@param id string
----@return table?
-function M.find(thread, id)
-  local page = thread.client:request("thread/turns/list",
-    { threadId = thread.id, limit = 5, sortDirection = "desc", itemsView = "full" })
-  local list = page and page.data
-  if not list then
-    local answer =
-      thread.client:request("thread/read", { threadId = thread.id, includeTurns = true })
-    list = answer and answer.thread.turns or {}
+local function with_id(list, id)
+  for _, each in ipairs(list) do
+    if type(each) == "table" and each.id == id then return each end
   end
-  for _, turn in ipairs(list) do
-    if turn.id == id then return turn end
+end
+
+local function is_idle(thread)
+  local answer = thread.client:request("thread/read", { threadId = thread.id })
+  local found = type(answer) == "table" and answer.thread
+  local status = type(found) == "table" and found.status
+  return type(status) == "table" and status.type ~= "active"
+end
+
+--- Tells what was missed, as far as it is on record. Items that never showed are not told, for old
+--- versions give them other ids there; but the answer is too good to be lost.
+local function catch_up(turn, found)
+  local ids = { threadId = turn.thread.id, turnId = turn.id }
+  for _, item in ipairs(type(found.items) == "table" and found.items or {}) do
+    if type(item) ~= "table" then break end
+    local is_answer = item.type == "agentMessage" and not turn._final_message
+    if turn._open[item.id or ""] or is_answer then
+      turn:_event("item/completed",
+        { item = item, threadId = ids.threadId, turnId = ids.turnId }, true)
+    end
   end
+  turn:_event("turn/completed", { threadId = ids.threadId, turn = found }, true)
+end
+
+--- Reads the thread: when the turn is over there, its end was lost, and is made up for. When the
+--- server cannot say, the turn goes on.
+local function recover(turn)
+  if not is_idle(turn.thread) or turn._over then return end
+  local list = recorded_turns(turn.thread)
+  if not list or turn._over then return end
+  local found = with_id(list, turn.id)
+  if found and found.status ~= "inProgress" then return catch_up(turn, found) end
+  turn:_fail(E.new("protocol", "the thread is idle, and the end of its turn was never told",
+    { code = "lost" }))
 end
 
 --- Looks after a turn from which nothing was heard for a while.
@@ -229,9 +250,9 @@ local function look(turn)
   turn._looking = true
   recover(turn)
   turn._looking = false
-  local limit = turn._given.idle_timeout
-  if turn._over or not limit or seconds_since(turn._heard) < limit then return end
-  turn:_give_up(E.new("idle", ("nothing was heard of the turn for %g seconds"):format(limit)))
+  if turn._over or seconds_since(turn._heard) < turn._idle_timeout then return end
+  turn:_give_up(E.new("idle",
+    ("nothing was heard of the turn for %g seconds"):format(turn._idle_timeout)))
 end
 
 function Turn:_is_waiting_for_us()
@@ -242,28 +263,27 @@ function Turn:_is_waiting_for_us()
 end
 
 function Turn:_tick()
-  local given = self._given
   if self._over then return end
-  if given.timeout and seconds_since(self._started) >= given.timeout then
+  if seconds_since(self._started) >= self._timeout then
     return self:_give_up(E.new("timeout",
-      ("the turn was not done within %g seconds"):format(given.timeout)))
+      ("the turn was not done within %g seconds"):format(self._timeout)))
   end
   if self:_is_waiting_for_us() then self._heard = require("luv").now() end
-  local patience = math.min(given.idle_timeout or math.huge, given.watch or WATCH)
-  if self.id and not self._looking and seconds_since(self._looked or self._heard) >= patience
-    and seconds_since(self._heard) >= patience then
+  if self.id and not self._looking and self:_silence() >= self._patience then
     self._looked = require("luv").now()
     async.spawn(look, self)
   end
   self:_arm()
 end
 
+--- Seconds since we heard of it or looked after it.
+function Turn:_silence() return seconds_since(math.max(self._heard, self._looked or 0)) end
+
 --- One timer for the whole turn's limit, for silence, and for looking after it.
 function Turn:_arm()
-  local given = self._given
-  local due = math.min(given.idle_timeout or math.huge, given.watch or WATCH)
-    - seconds_since(math.max(self._heard, self._looked or 0))
-  if given.timeout then due = math.min(due, given.timeout - seconds_since(self._started)) end
+  local due = math.min(self._patience - self:_silence(),
+    self._timeout - seconds_since(self._started))
+  if self._over or due == math.huge then return end
   self._timer:start(math.max(10, math.ceil(due * 1000)), 0, function() self:_tick() end)
 end
 
@@ -273,14 +293,19 @@ function Turn:_end()
   if self._over then return end
   self._over = true
   self._duration = seconds_since(self._started)
-  if self._timer then self._timer:close() end
+  self._timer:close()
+  if not self._starting then self:_leave() end
+  self._changed:notify()
+end
+
+--- The thread is free for another turn.
+function Turn:_leave()
   local client, id = self.thread.client, self.thread.id
   local turns = client._turns[id] or {}
   for i, each in ipairs(turns) do
     if each == self then table.remove(turns, i) break end
   end
   if #turns == 0 then client._turns[id] = nil end
-  self._changed:notify()
 end
 
 --- The end of it without one of Codex's: the server is gone, or we lost patience.
@@ -290,21 +315,39 @@ function Turn:_fail(err)
   self:_end()
 end
 
+--- Has Codex end the turn. A turn that only steers is somebody else's.
+local function stop(turn)
+  if turn._steering then return true end
+  return turn.thread.client:request("turn/interrupt",
+    { threadId = turn.thread.id, turnId = turn.id }, { timeout = INTERRUPT_WAIT })
+end
+
 --- Ends it for a reason of ours, and has Codex end it too.
 function Turn:_give_up(err)
   if self._over then return end
   self:_fail(err)
-  if self.id then async.spawn(self.interrupt, self) end
+  if self.id then async.spawn(stop, self) end -- else `begin` does it once it has the id
 end
 
---- Interrupts the turn.
+--- The turn's id, once Codex has answered; nil when it did not begin.
+---@async
+---@return string?
+function Turn:wait_id()
+  while self._starting and not self.id do self._changed:wait() end
+  return self.id
+end
+
+--- Interrupts the turn. Its end comes to whoever iterates over it.
 ---@async
 ---@return true?
----@return codex.Error?
+---@return codex.Error? error of kind `rpc` when it is over
 function Turn:interrupt()
+  if not self:wait_id() or self._over then
+    return nil, E.new("rpc", "the turn is over", { code = "idle" })
+  end
   local answer, err = self.thread.client:request("turn/interrupt",
     { threadId = self.thread.id, turnId = self.id })
-  if not answer then return nil, err end
+  if not answer and not self._over then return nil, err end
   return true
 end
 
@@ -314,8 +357,7 @@ function Turn:close()
   if not async.running() then
     return self:_give_up(E.new("closed", "the turn was left"))
   end
-  local ok = self:interrupt()
-  if ok then
+  if stop(self) then
     async.timeout(INTERRUPT_WAIT, function()
       while not self._over do self._changed:wait() end
     end)
@@ -329,7 +371,7 @@ function Turn:_close_quietly()
   self._queue, self._first, self._last = nil, 1, 0
 end
 
-Turn.__close = Turn.close
+function Turn:__close() self:close() end
 
 -- ---- The result --------------------------------------------------------------------------------
 
@@ -348,6 +390,14 @@ local function result_of(turn)
     review = turn._review, items = turn._items, unfinished = unfinished(turn), usage = turn._usage,
     diff = turn._diff, plan = turn._plan, duration = turn._duration,
   }
+end
+
+--- The error together with what the turn came to until then. A copy: when the server dies, all its
+--- turns have the same error.
+local function with_parts(err, result)
+  local data = type(err.data) == "table" and err.data or { data = err.data }
+  for name, value in pairs(data) do result[name] = value end
+  return E.new(err.kind, err.message, { code = err.code, data = result, stderr = err.stderr })
 end
 
 --- What the turn came to; before its end, waits for that and drops the events.
@@ -371,43 +421,57 @@ function Turn:result()
     self._result = result
     return result
   end
-  err.data = err.data or {}
-  for name, value in pairs(result) do
-    if err.data[name] == nil then err.data[name] = value end
-  end
-  self._failure = err
-  return nil, err
+  self._failure = with_parts(err, result)
+  return nil, self._failure
 end
 
 -- ---- Opening -----------------------------------------------------------------------------------
 
---- The task went away before Codex said which turn it began: it is ended when it shows itself.
-function Turn:_stop_orphan(method, params)
-  if method ~= "turn/started" then return end
-  self.id = turn_id_of(params)
-  self._orphaned = nil
-  self:_give_up(E.new("cancelled", "the turn was given up before it began"))
+local function id_in(answer)
+  if type(answer) ~= "table" then return nil end
+  return answer.turnId or (type(answer.turn) == "table" and answer.turn.id) or nil
 end
 
+--- The id of the new turn, or why there is none.
 local function ask_for(turn, spec)
   local ok, err = spec.prepare()
   if not ok then return nil, err end
-  return turn.thread.client:request(spec.method, spec.params)
+  if turn._over then return nil, turn._error end
+  local answer
+  answer, err = turn.thread.client:request(spec.method, spec.params)
+  if err then return nil, err end
+  local id = id_in(answer)
+  if type(id) == "string" then return id end
+  return nil, E.new("protocol", ("%s was answered without a turn"):format(spec.method))
 end
 
+--- Runs as a task of its own: when the one who wanted the turn is cancelled or has lost patience,
+--- the answer still says which turn has to be interrupted. The thread is busy until then.
 local function begin(turn, spec)
-  local settled = false
-  local guard <close> = setmetatable({}, { __close = function() -- luacheck: ignore 211
-    turn._orphaned = not settled
+  local at_last <close> = setmetatable({}, { __close = function() -- luacheck: ignore 211
+    turn._starting = false
+    if not turn.id then turn:_fail(E.new("protocol", "the turn could not be asked for")) end
+    if turn._over then turn:_leave() end
+    turn._changed:notify()
   end })
-  local answer, err = ask_for(turn, spec)
-  settled = true
-  if turn._over then return end
-  if not answer then return turn:_fail(err) end
-  turn.id = answer.turnId or answer.turn.id
+  local id, err = ask_for(turn, spec)
+  if not id then return turn:_fail(err) end
+  turn.id = id
+  if turn._over then return stop(turn) end
   local early = turn._early
-  turn._early = nil
+  turn._early = {}
   for _, event in ipairs(early) do turn:_take(event[1], event[2]) end
+end
+
+--- Waits until it is known which turn it is, or that there is none.
+local function await_start(turn, starter)
+  local at_last <close> = setmetatable({}, { __close = function() -- luacheck: ignore 211
+    if not turn.id then
+      turn:_fail(E.new("cancelled", "the turn was given up before it began"))
+    end
+  end })
+  while not turn.id and not turn._over do turn._changed:wait() end
+  if not turn.id and starter:is_done() then starter:join() end -- raises what it raised
 end
 
 ---@class codex.TurnSpec
@@ -417,26 +481,40 @@ end
 ---@field keep boolean keep the items and no events
 ---@field prepare fun(): true?, codex.Error?
 
+--- A limit in seconds; 0 is none.
+local function limit(seconds, default)
+  seconds = seconds or default
+  return seconds > 0 and seconds or math.huge
+end
+
+local function new_turn(thread, spec)
+  local uv = require "luv"
+  local given = spec.given
+  uv.update_time()
+  local turn = setmetatable({
+    thread = thread, _given = given, _early = {}, _open = {}, _open_order = {}, _first = 1,
+    _last = 0, _changed = async.signal(), _started = uv.now(), _heard = uv.now(),
+    _steering = spec.method == "turn/steer", _starting = true, _buffer = given.buffer or BUFFER,
+    _timeout = limit(given.timeout, 0), _idle_timeout = limit(given.idle_timeout, 0),
+    _timer = uv.new_timer(),
+  }, Turn)
+  turn._patience = math.min(turn._idle_timeout, limit(given.watch, WATCH))
+  if spec.keep then turn._items = {} else turn._queue = {} end
+  return turn
+end
+
 --- Starts a turn. That it could not be started is its first and last event.
 ---@async
 ---@param thread codex.Thread
 ---@param spec codex.TurnSpec
 ---@return codex.TurnStream
 function M.open(thread, spec)
-  local uv = require "luv"
-  uv.update_time()
-  local turn = setmetatable({
-    thread = thread, _given = spec.given, _early = {}, _open = {}, _open_order = {}, _first = 1,
-    _last = 0, _changed = async.signal(), _started = uv.now(), _heard = uv.now(),
-    _steering = spec.method == "turn/steer",
-  }, Turn)
-  if spec.keep then turn._items = {} else turn._queue = {} end
+  local turn = new_turn(thread, spec)
   local turns = thread.client._turns[thread.id] or {}
   thread.client._turns[thread.id] = turns
   turns[#turns + 1] = turn
-  turn._timer = uv.new_timer()
   turn:_arm()
-  begin(turn, spec)
+  await_start(turn, async.spawn(begin, turn, spec))
   if turn._error then
     instances.say(thread.client._instance, "debug", "%s: %s", spec.method, tostring(turn._error))
   end
