@@ -39,6 +39,7 @@ for _, peer in ipairs { "latest", "middle" } do
         assert.equal("done", result.final_message)
         server:assert_like(version .. "-cmd-approval" .. (is_latest and "-accept" or ""))
         assert.is_true(is_written())
+        assert.same({ "accept by spec" }, server:decisions())
         assert.equal(1, #seen)
         local request = seen[1]
         assert.same({ "command", "Allow creating a file?", server.work },
@@ -65,6 +66,7 @@ for _, peer in ipairs { "latest", "middle" } do
         assert.is_true(is_written())
         assert(os.remove(file))
         assert.equal("done again", assert(thread:ask "again").final_message)
+        assert.same({ "accept_for_session by spec" }, server:decisions())
         assert.equal(1, #seen)
         assert.is_true(is_written())
       end)
@@ -120,6 +122,7 @@ for _, peer in ipairs { "latest", "middle" } do
         assert.is_true(ended)
         assert.is_nil(late)
         assert.is_nil(next(server.client._pending))
+        assert.same({}, server:decisions())
         assert.is_false(is_written())
       end)
     end)
@@ -182,13 +185,27 @@ for _, peer in ipairs { "latest", "middle" } do
   end)
 
   describe("the safe answer to Codex " .. version, function()
+    local nobody = "decline by default: no policy decided"
     local cases = {
-      ["is given when there is no policy"] = { policies = {} },
-      ["is given when no policy has an opinion"] = { policies = { policy(nil) } },
-      ["is given when a policy throws"] = { policies = { policy(function() error "broken" end) } },
-      ["is given when a policy hangs"] = { policy_timeout = 0.3,
-        policies = { policy(function() async.sleep(60) return "accept" end) } },
-      ["is given when a policy's word makes no sense"] = { policies = { policy "perhaps" } },
+      ["is given when there is no policy"] = { policies = {}, record = nobody },
+      ["is given when no policy has an opinion"] = { policies = { policy(nil) }, record = nobody },
+      ["is given when a policy throws"] = {
+        policies = { policy(function() error("broken", 0) end) },
+        record = "decline by spec: failed: broken",
+      },
+      ["is given when a policy hangs"] = {
+        policies = { policy(function() async.sleep(60) return "accept" end) },
+        policy_timeout = 0.2, record = "decline by spec: timed out after 0.2 s",
+      },
+      ["is given when a policy never stops working"] = {
+        policies = { policy(function() while true do is_written() end end) },
+        policy_timeout = 0.2, record = "decline by spec: timed out after 0.2 s",
+      },
+      ["is given when a policy's word makes no sense"] = {
+        policies = { policy "perhaps" },
+        record = "decline by spec: failed: 'perhaps' is no decision; those are accept, "
+          .. "accept_for_session, decline and cancel",
+      },
     }
     for what, given in pairs(cases) do
       it(what, function()
@@ -197,6 +214,7 @@ for _, peer in ipairs { "latest", "middle" } do
           assert.equal("done", result.final_message)
           server:assert_like "0.169.0-cmd-approval-decline"
           assert.is_false(is_written())
+          assert.same({ given.record }, server:decisions())
         end)
       end)
     end
@@ -233,6 +251,7 @@ for _, peer in ipairs { "latest", "middle" } do
         server:assert_like "0.169.0-patch-approval-decline"
         assert.is_false(is_written())
         assert.is_nil(result.diff)
+        assert.same({ "decline by spec" }, server:decisions())
         assert.equal("declined", result.items[2].status)
         assert.equal("patch rejected by user", server:told())
       end)

@@ -5,12 +5,13 @@
 --- type and status of what it is about. Threads, times, texts and ids are left out. The lines are
 --- in lanes: within a lane the order counts; between lanes it varies from run to run.
 
-local codex_inquiry = require "codex.inquiry"
+local async = require "codex.async"
+local audit = require "codex.audit"
 local files = require "codex.files"
+local inquiry = require "codex.inquiry"
 local json = require "codex.json"
 local peers = require "tests.support.peers"
 local testing = require "codex.testing"
-local async = require "codex.async"
 
 local M = {}
 
@@ -194,9 +195,19 @@ function Server:assert_like(name, ...)
   assert.same(kind, M.kind(self.heard))
 end
 
+--- What was written down: "WORD by POLICY", with the reason behind it where there is one.
+function Server:decisions()
+  local list = {}
+  for record in assert(audit.read(self.cx.home .. "/audit.jsonl")) do
+    local why = record.why and ": " .. record.why or ""
+    list[#list + 1] = ("%s by %s%s"):format(record.decision, record.policy, why)
+  end
+  return list
+end
+
 --- A client of it that is listened to.
 function Server:connect(options)
-  local opts = { cwd = self.work, audit = false, policies = {} }
+  local opts = { cwd = self.work, audit = self.cx.home .. "/audit.jsonl", policies = {} }
   for name, value in pairs(options or {}) do opts[name] = value end
   local client = assert(self.cx.connect(opts))
   client:on("*", function(params, method) hear(self, method, params, false) end)
@@ -206,12 +217,12 @@ end
 
 --- Requests of the server in the order in which they come among its notifications.
 local function overhear(server)
-  local serve = codex_inquiry.serve
-  codex_inquiry.serve = function(client, request)
+  local serve = inquiry.serve
+  inquiry.serve = function(client, request)
     if server._listened[client] then hear(server, request.method, request.params, true) end
     return serve(client, request)
   end
-  return setmetatable({}, { __close = function() codex_inquiry.serve = serve end })
+  return setmetatable({}, { __close = function() inquiry.serve = serve end })
 end
 
 ---@class tests.ServerOptions
