@@ -304,6 +304,21 @@ describe("codex.ws", function()
     assert.equal(40, sent)
   end)
 
+  it("does not wait for a client that has left", function()
+    local err
+    local server <close> = listen(function(connection) -- luacheck: ignore 211
+      local _
+      _, err = connection:send(("x"):rep(8 << 20))
+    end)
+    local c <close> = connect()
+    c:pause(true)
+    async.sleep(0.05)
+    assert.is_nil(err)
+    c:close()
+    assert.is_true(program.eventually(function() return err end))
+    assert.equal("closed", err.kind)
+  end)
+
   it("does not read on from a client that is not listened to", function()
     local go, messages = async.signal(), 0
     local server <close> = listen(function(connection) -- luacheck: ignore 211

@@ -99,7 +99,10 @@ end
 function Connection:send(text)
   local ok, err = self:post(text)
   if not ok then return nil, err end
-  while self._raw:unsent() > HIGH_WATER do self._changed:wait() end
+  while self._raw:unsent() > HIGH_WATER do
+    self._changed:wait()
+    if self._closed then return nil, E.new("closed", "the connection ended before it was sent") end
+  end
   return true
 end
 
