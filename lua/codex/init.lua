@@ -5,7 +5,8 @@ local parts = {
   signal = "async", sleep = "async", spawn = "async", timeout = "async",
 }
 local modules = {
-  async = true, error = true, events = true, json = true, log = true, proc = true, testing = true,
+  approval = true, async = true, audit = true, error = true, events = true, json = true, log = true,
+  policy = true, proc = true, testing = true,
 }
 
 local codex = {}

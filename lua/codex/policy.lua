@@ -1,0 +1,431 @@
+--- Policies: who answers when Codex asks for leave. A policy is a table one can read aloud:
+---
+---     return codex.policy {
+---       name = "approve/tests", on = "command", before = "ask/terminal",
+---       decide = function(request)
+---         if request.command == "/bin/bash -lc 'make test'" then return "accept" end
+---       end,
+---     }
+---
+--- A decider asks its policies in their order. The first that says something decides; returning
+--- nothing means no opinion. When nobody decides the answer is the safe one (decline). A policy
+--- that raises, takes too long or answers what makes no sense gets the safe answer at once: the
+--- next one is not asked, for the broken one might have said no. Both are logged.
+
+local E = require "codex.error"
+local approval = require "codex.approval"
+local files = require "codex.files"
+local guard = require "codex.guard"
+local json = require "codex.json"
+local log = require "codex.log"
+local options = require "codex.options"
+local uv = require "luv"
+
+local M = {}
+
+---@class codex.PolicyOptions
+---@field name string what the log and other policies call it
+---@field on? codex.ApprovalKind|codex.ApprovalKind[]|"*" what it wants to be asked about ("*")
+---@field before? string|string[] names of policies that are asked after this one
+---@field after? string|string[] names of policies that are asked before this one
+---@field timeout? number seconds that `when` and `decide` may take
+---@field when? fun(request: codex.ApprovalRequest): boolean? asked before `decide`
+---@field decide fun(request: codex.ApprovalRequest): any a codex.DecisionWord or codex.Decision;
+---  nil: no opinion; nil and an error: failed. It may wait.
+
+---@class codex.Policy
+---@field name string
+local Policy = {}
+Policy.__index = Policy
+Policy.__name = "codex.policy"
+
+function Policy:__tostring() return "policy " .. self.name end
+
+local known = options.set { "name", "on", "before", "after", "timeout", "when", "decide" }
+local kinds = options.set {
+  "command", "file_change", "permissions", "user_input", "elicitation", "auth_refresh",
+  "attestation", "unknown",
+}
+
+local where = "codex.policy"
+
+local function list_of(given, name)
+  local value = options.typed(where, given, name, "string", "table")
+  local list = type(value) == "table" and value or { value }
+  for _, one in ipairs(list) do
+    if type(one) ~= "string" then
+      options.raise(("%s: option '%s' must be a list of strings"):format(where, name))
+    end
+  end
+  return list
+end
+
+local function kinds_of(given)
+  local list = list_of(given, "on")
+  if #list == 0 or (#list == 1 and list[1] == "*") then return nil end
+  for _, kind in ipairs(list) do
+    if not kinds[kind] then
+      options.raise(("%s: there is no kind of request '%s'"):format(where, kind))
+    end
+  end
+  return options.set(list)
+end
+
+local function new(given)
+  if given == nil then options.raise(where .. ": a table is needed, got nil") end
+  options.check(where, given, known)
+  for _, name in ipairs { "name", "decide" } do
+    if given[name] == nil then options.raise(("%s: option '%s' is missing"):format(where, name)) end
+  end
+  options.typed(where, given, "name", "string")
+  options.typed(where, given, "decide", "function")
+  options.typed(where, given, "when", "function")
+  options.milliseconds(where, given, "timeout")
+  return setmetatable({
+    name = given.name, decide = given.decide, when = given.when, timeout = given.timeout,
+    _kinds = kinds_of(given), _before = list_of(given, "before"), _after = list_of(given, "after"),
+  }, Policy)
+end
+
+local function as_policy(value)
+  return getmetatable(value) == Policy and value or new(value)
+end
+
+-- ---- Files -------------------------------------------------------------------------------------
+
+--- The user's own policies.
+function M.folder() return files.config_dir() .. "/policy.d" end
+
+local OTHERS_WRITE = tonumber("022", 8)
+
+--- Whoever can write a policy can approve what he likes: it must be the user's own, or root's.
+local function ownership_problem(path, stat)
+  if stat.uid ~= uv.getuid() and stat.uid ~= 0 then
+    return nil, E.new("policy", ("'%s' belongs to somebody else (user %d)"):format(path, stat.uid))
+  end
+  if stat.mode & OTHERS_WRITE ~= 0 then
+    return nil, E.new("policy", ("'%s' can be written by others than its owner; "
+      .. "chmod go-w it"):format(path))
+  end
+  return true
+end
+
+--- The text of an open file that nobody else can have written.
+local function read_checked(path, fd)
+  local ok, err = ownership_problem(path, assert(uv.fs_fstat(fd)))
+  if not ok then return nil, err end
+  local pieces = {}
+  while true do
+    local piece, message = uv.fs_read(fd, 65536, -1)
+    if not piece then return nil, E.new("io", ("cannot read '%s': %s"):format(path, message)) end
+    if piece == "" then return table.concat(pieces) end
+    pieces[#pieces + 1] = piece
+  end
+end
+
+local function read_own(path)
+  local fd, message, name = uv.fs_open(path, "r", 0)
+  if not fd then
+    local text = ("cannot read '%s': %s"):format(path, message)
+    return nil, E.new("io", text, { code = name })
+  end
+  local text, err = read_checked(path, fd)
+  uv.fs_close(fd)
+  return text, err
+end
+
+local function named(value, name)
+  if type(value) == "function" then return new { name = name, decide = value } end
+  if type(value) == "table" and value.name == nil then
+    local copy = { name = name }
+    for key, one in pairs(value) do copy[key] = one end
+    value = copy
+  end
+  return as_policy(value)
+end
+
+--- What a policy file returned, as a list of policies.
+local function policies_of(value, name)
+  if type(value) == "table" and getmetatable(value) ~= Policy and value.decide == nil then
+    if #value == 0 then error("it must return a policy, a list of them, or a function", 0) end
+    local list = {}
+    for i, one in ipairs(value) do list[i] = named(one, ("%s#%d"):format(name, i)) end
+    return list
+  end
+  return { named(value, name) }
+end
+
+--- Reads a policy file. It returns a policy (a plain table will do), a list of policies, or a
+--- function that decides. What has no name is named after the file.
+---@async
+---@param path string
+---@return codex.Policy[]?
+---@return codex.Error? kind `policy`: it cannot be used, with file and line; kind `io`: not read
+function M.load(path)
+  local text, err = read_own(path)
+  if not text then return nil, err end
+  local chunk, message = load(text, "@" .. path, "t")
+  if not chunk then return nil, E.new("policy", message) end
+  local ok, value = pcall(chunk)
+  if not ok then return nil, E.new("policy", ("%s: %s"):format(path, tostring(value))) end
+  local list
+  ok, list = pcall(policies_of, value, (path:match "([^/]+)$":gsub("%.lua$", "")))
+  if not ok then return nil, E.new("policy", ("%s: %s"):format(path, tostring(list))) end
+  return list
+end
+
+local function lua_files(dir)
+  local request, message, code = uv.fs_scandir(dir)
+  if not request then
+    return nil, E.new("io", ("cannot read '%s': %s"):format(dir, message), { code = code })
+  end
+  local names = {}
+  for name in function() return uv.fs_scandir_next(request) end do
+    if name:find "^[^.].*%.lua$" then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return names
+end
+
+--- Reads every *.lua of a folder, in the order of their names. One that cannot be used is an error:
+--- to go on without it would approve what it forbids. A folder that is not there has no policies.
+---@async
+---@param dir string
+---@return codex.Policy[]?
+---@return codex.Error?
+function M.load_folder(dir)
+  local stat, message, code = uv.fs_stat(dir)
+  if not stat and code == "ENOENT" then return {} end
+  if not stat then return nil, E.new("io", ("cannot read '%s': %s"):format(dir, message)) end
+  local ok, err = ownership_problem(dir, stat)
+  if not ok then return nil, err end
+  local all, names, problem = {}, lua_files(dir)
+  if not names then return nil, problem end
+  for _, name in ipairs(names) do
+    local list
+    list, err = M.load(dir .. "/" .. name)
+    if not list then return nil, err end
+    table.move(list, 1, #list, #all + 1, all)
+  end
+  return all
+end
+
+-- ---- Order -------------------------------------------------------------------------------------
+
+--- For each policy the set of those that must come before it. Names that nobody has are ignored.
+local function predecessors(list, by_name)
+  local before = {}
+  for _, policy in ipairs(list) do before[policy] = {} end
+  for _, policy in ipairs(list) do
+    for _, name in ipairs(policy._before) do
+      if by_name[name] then before[by_name[name]][policy] = true end
+    end
+    for _, name in ipairs(policy._after) do
+      if by_name[name] then before[policy][by_name[name]] = true end
+    end
+  end
+  return before
+end
+
+--- Puts a policy behind those that must come before it. `path` is how it was come to; when it comes
+--- again the names from there on are returned: they are a circle.
+local function place(policy, list, before, ordered, path)
+  if ordered[policy] then return nil end
+  path[#path + 1] = policy.name
+  if path[policy] then
+    local names = {}
+    for i = #path, path[policy], -1 do names[#names + 1] = path[i] end
+    return names
+  end
+  path[policy] = #path
+  for _, other in ipairs(list) do
+    local circle = before[policy][other] and place(other, list, before, ordered, path)
+    if circle then return circle end
+  end
+  path[#path], path[policy] = nil, nil
+  ordered[#ordered + 1], ordered[policy] = policy, true
+end
+
+--- Policies in the order in which they are asked: what `before` and `after` say, and otherwise as
+--- given.
+---@param list codex.Policy[]
+---@return codex.Policy[]?
+---@return codex.Error? kind `policy`: two of one name, or a circle, with the names on it
+function M.order(list)
+  local by_name, policies = {}, {}
+  for i, one in ipairs(list) do
+    local policy = as_policy(one)
+    if by_name[policy.name] then
+      return nil, E.new("policy", ("there are two policies '%s'"):format(policy.name))
+    end
+    by_name[policy.name], policies[i] = policy, policy
+  end
+  local before, ordered, sorted = predecessors(policies, by_name), {}, {}
+  for _, policy in ipairs(policies) do
+    local circle = place(policy, policies, before, ordered, {})
+    if circle then
+      local names = table.concat(circle, " before ")
+      return nil, E.new("policy", "the order of policies goes round in a circle: " .. names)
+    end
+  end
+  return table.move(ordered, 1, #ordered, 1, sorted)
+end
+
+-- ---- Deciding ----------------------------------------------------------------------------------
+
+---@class codex.DecisionRecord
+---@field decision string the word that was decided; "error" where Codex gets an error reply
+---@field policy string who decided, "default" when nobody did
+---@field why? string why the answer is not a policy's own
+---@field seconds number
+---@field grant? table amendment, network, permissions and scope of the decision
+
+---@class codex.Decider
+---@field timeout number
+local Decider = {}
+Decider.__index = Decider
+Decider.__name = "codex.decider"
+
+local decider_options = options.set { "timeout", "log", "audit" }
+
+---@class codex.DeciderOptions
+---@field timeout? number seconds for all policies together (60)
+---@field log? fun(level: string, message: string) in place of codex.log
+---@field audit? codex.Audit where decisions are written down
+
+--- A decider for these policies.
+---@param list codex.Policy[] or plain tables, as codex.policy takes them
+---@param given? codex.DeciderOptions
+---@return codex.Decider?
+---@return codex.Error? kind `policy`: see codex.policy.order
+function M.decider(list, given)
+  given = options.check("codex.policy.decider", given, decider_options)
+  options.milliseconds("codex.policy.decider", given, "timeout")
+  options.typed("codex.policy.decider", given, "log", "function")
+  options.typed("codex.policy.decider", given, "audit", "table")
+  if type(list) ~= "table" then options.raise "codex.policy.decider: a list is needed" end
+  local ordered, err = M.order(list)
+  if not ordered then return nil, err end
+  return setmetatable({ timeout = given.timeout or 60, _policies = ordered, _audit = given.audit,
+    _log = given.log or function(level, message) log[level]("%s", message) end }, Decider)
+end
+
+--- What it is about, in one line.
+local function brief(request)
+  local line = approval.describe(request):gsub("%s*\n%s*", " ")
+  return #line > 200 and line:sub(1, (utf8.offset(line, 0, 200) or 200) - 1) .. "..." or line
+end
+
+local function opinion(policy, request)
+  if policy.when and not policy.when(request) then return nil end
+  return policy.decide(request)
+end
+
+local function grant_of(decision)
+  if type(decision) ~= "table" then return nil end
+  local grant = { amendment = decision.amendment, network = decision.network,
+    permissions = decision.permissions, scope = decision.scope }
+  return next(grant) and grant or nil
+end
+
+local function is_no(decision)
+  local word = type(decision) == "table" and decision.decision or decision
+  return word == "decline" or word == "cancel"
+end
+
+--- The safe answer and its record.
+local function safely(request, name, why)
+  local result = approval.safe(request)
+  return result, { decision = result and "decline" or "error", policy = name, why = why }
+end
+
+--- A policy's answer as result and record; nil, nil, and why it makes no sense.
+local function accepted(request, policy, decision)
+  local result, err = approval.result(request, decision)
+  if not result then
+    if is_no(decision) and not approval.safe(request) then return safely(request, policy.name) end
+    return nil, nil, err.message
+  end
+  local ok, problem = pcall(json.encode, result)
+  if not ok then return nil, nil, tostring(problem) end
+  local word = type(decision) == "table" and decision.decision or decision
+  return result, { decision = word, policy = policy.name, grant = grant_of(decision) }
+end
+
+local function copy(request)
+  local own = {}
+  for key, value in pairs(request) do own[key] = value end
+  return own
+end
+
+--- Asks one policy: result and record when it decided or failed, nothing when it has no opinion.
+function Decider:_ask(policy, request, seconds)
+  local limit = math.min(policy.timeout or seconds, seconds)
+  local outcome = guard.run(tostring(policy), limit, opinion, policy, copy(request))
+  local why
+  if outcome.timed_out then
+    why = ("timed out after %g s"):format(policy.timeout == limit and limit or self.timeout)
+  elseif outcome.err ~= nil then
+    why = "failed: " .. tostring(outcome.err)
+  elseif outcome[1] == nil and outcome[2] ~= nil then
+    why = "failed: " .. tostring(outcome[2])
+  elseif outcome[1] == nil then
+    return nil
+  else
+    local result, record, problem = accepted(request, policy, outcome[1])
+    if record then return result, record end
+    why = "failed: " .. problem
+  end
+  why = approval.visible(log.redact(why))
+  self._log("warn", ("%s: %s: not approved: %s"):format(tostring(policy), why, brief(request)))
+  return safely(request, policy.name, why)
+end
+
+function Decider:_ask_all(request, started)
+  for _, policy in ipairs(self._policies) do
+    if not policy._kinds or policy._kinds[request.kind] then
+      local left = self.timeout - (uv.hrtime() - started) / 1e9
+      local result, record = self:_ask(policy, request, math.max(left, 0))
+      if record then return result, record end
+    end
+  end
+  self._log("warn", "no policy decided: not approved: " .. brief(request))
+  return safely(request, "default", "no policy decided")
+end
+
+--- Writes the decision down before it counts. Where that is required and fails, it does not count.
+function Decider:_write_down(request, result, record)
+  local audit = self._audit
+  if not audit then return result, record end
+  local ok, written, err = pcall(audit.record, audit, request, record)
+  if ok and written then return result, record end
+  local problem = tostring(ok and err or written)
+  self._log("error", "the decision was not written down: " .. problem)
+  if not audit.required then return result, record end
+  local why = "failed: the audit cannot be written: " .. problem
+  local answer, instead = safely(request, record.policy, why)
+  instead.seconds = record.seconds
+  return answer, instead
+end
+
+--- Asks the policies and says what to answer.
+---@async
+---@param request codex.ApprovalRequest
+---@return table? result to send; nil for an error reply
+---@return codex.DecisionRecord
+function Decider:decide(request)
+  local started = uv.hrtime()
+  local result, record = self:_ask_all(request, started)
+  record.seconds = (uv.hrtime() - started) / 1e9
+  self._log("info", ("%s: %s: %s"):format(record.policy, record.decision, brief(request)))
+  return self:_write_down(request, result, record)
+end
+
+-- ---- Ready-made --------------------------------------------------------------------------------
+
+for _, name in ipairs { "always", "read_only", "external", "ask_terminal" } do
+  --- See codex.policies.
+  M[name] = function(...) return require("codex.policies")[name](...) end
+end
+
+return setmetatable(M, { __call = function(_, given) return new(given) end })
