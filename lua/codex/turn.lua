@@ -103,12 +103,20 @@ end
 
 local kinds = {
   unauthorized = "auth", usageLimitExceeded = "rate_limit", rateLimitExceeded = "rate_limit",
+  [401] = "auth", [403] = "auth", [429] = "rate_limit",
 }
+
+--- The name says it, or the status of the answer over HTTP, as of a key that was refused.
+local function error_kind(info, name)
+  local detail = type(info) == "table" and info[name]
+  local status = type(detail) == "table" and detail.httpStatusCode
+  return kinds[name] or kinds[status] or "rpc"
+end
 
 local function turn_error(turn, failure)
   local message = type(failure.message) == "string" and failure.message or "the turn failed"
   local name = error_name(failure.codexErrorInfo)
-  return E.new(kinds[name] or "rpc", message, {
+  return E.new(error_kind(failure.codexErrorInfo, name), message, {
     code = name or "turn_failed", data = { turn_error = failure, turn_id = turn.id },
   })
 end
