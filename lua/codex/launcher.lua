@@ -162,11 +162,10 @@ function Session:_settle(id, line)
 end
 
 local function show(session, asked)
-  asked.shown = true
-  local fronts = session:_audience(asked.thread_id)
-  asked.fronts = #fronts
-  for _, front in ipairs(copy(fronts)) do front:send(asked.line) end
-  if #fronts == 0 then session:_refuse(asked, "there is no client to ask") end
+  local line = asked.line
+  asked.shown = copy(session:_audience(asked.thread_id))
+  for _, front in ipairs(copy(asked.shown)) do front:send(line) end
+  if #asked.shown == 0 then session:_refuse(asked, "there is no client to ask") end
 end
 
 --- The answer of doubt: no, in the words of the request, or an error.
@@ -239,7 +238,7 @@ notes["serverRequest/resolved"] = function(session, params)
   session._asked[id] = nil
   asked.settled = true
   if asked.task and asked.task ~= async.running() then asked.task:cancel "the question is over" end
-  return asked.shown or false
+  return asked.shown ~= nil
 end
 
 -- ---- From the server ---------------------------------------------------------------------------
@@ -463,6 +462,12 @@ function Session:take_junk(line, why)
   self.server:send(line)
 end
 
+local function remove(list, value)
+  for i, each in ipairs(list) do
+    if each == value then return table.remove(list, i) end
+  end
+end
+
 local function is_alone(session, thread_id)
   for _, front in ipairs(session._fronts) do
     if front.threads[thread_id] then return false end
@@ -473,9 +478,7 @@ end
 --- A client is gone: its questions are answered with no where nobody else was asked, and of its
 --- threads we do not want to hear any more.
 function Session:_lost(front)
-  for i, each in ipairs(self._fronts) do
-    if each == front then table.remove(self._fronts, i) end
-  end
+  remove(self._fronts, front)
   if front.gone then return end
   front.gone = true
   for id, each in pairs(self._routes) do
@@ -483,7 +486,8 @@ function Session:_lost(front)
   end
   self:_drained()
   for _, asked in pairs(self._asked) do
-    if asked.shown and not asked.settled and #self:_audience(asked.thread_id) == 0 then
+    local was_asked = asked.shown and remove(asked.shown, front)
+    if was_asked and #asked.shown == 0 and not asked.settled then
       self:_refuse(asked, "the client is gone")
     end
   end

@@ -1,0 +1,199 @@
+--- Several clients on one app-server: each has its ids, its threads and its questions.
+
+local async = require "codex.async"
+local json = require "codex.json"
+local peers = require "tests.support.peers"
+local program = require "tests.support.program"
+local testing = require "codex.testing"
+local ws_client = require "tests.support.ws_client"
+
+local function reply(request)
+  if request.prompt ~= "run it" then return "said to " .. (request.prompt or "nobody") end
+  local output = request.outputs[1]
+  if output then return output.output:find "from%-the%-command" and "It ran." or "It did not." end
+  return { exec = { cmd = "echo from-the-command", sandbox_permissions = "require_escalated" } }
+end
+
+-- ---- A client that speaks the protocol over WebSocket ------------------------------------------
+
+local Client = {}
+Client.__index = Client
+
+function Client:send(message) self.socket:send(json.encode(message)) end
+
+--- The first message from now on, or of those not looked at, that the function accepts.
+function Client:wait(accepts)
+  for i, message in ipairs(self.unseen) do
+    if accepts(message) then return table.remove(self.unseen, i) end
+  end
+  local found, err = async.timeout(20, function()
+    while true do
+      local text = self.socket:receive()
+      if not text then error("the connection is over", 0) end
+      local message = json.decode(text)
+      if accepts(message) then return message end
+      table.insert(self.unseen, message)
+    end
+  end)
+  return assert(found, err)
+end
+
+function Client:notification(method)
+  return self:wait(function(m) return m.method == method and m.id == nil end)
+end
+
+function Client:request(id, method, params)
+  self:send { id = id, method = method, params = params }
+  return self:wait(function(m) return m.method == nil and m.id == id end)
+end
+
+--- Whether a message of this method has come that nobody looked at.
+function Client:has(method)
+  for _, message in ipairs(self.unseen) do
+    if message.method == method then return true end
+  end
+  return false
+end
+
+function Client:close() self.socket:close() end
+Client.__close = Client.close
+
+local function client_of(path, name, capabilities)
+  local client = setmetatable({ socket = assert(ws_client.connect(path)), unseen = {} }, Client)
+  client.hello = client:request(0, "initialize",
+    { clientInfo = { name = name, version = "1" }, capabilities = capabilities })
+  client:send { method = "initialized" }
+  return client
+end
+
+local function start_thread(client, id)
+  local answer = client:request(id, "thread/start",
+    { approvalPolicy = "on-request", sandbox = "read-only" })
+  return answer.result.thread.id
+end
+
+local function start_turn(client, id, thread, text)
+  return client:request(id, "turn/start",
+    { threadId = thread, input = { { type = "text", text = text } } }).result.turn.id
+end
+
+local function turn_end(client) return client:notification("turn/completed").params.turn end
+
+local function is_question(message) return message.id ~= nil and message.method ~= nil end
+
+-- ---- The launcher ------------------------------------------------------------------------------
+
+local function with_launcher(body, ...)
+  local folder, remove = program.folder()
+  local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+  local model <close> = assert(testing.model { reply = reply })
+  local cx <close> = assert(testing.codex { model = model, binary = peers.latest })
+  local socket = folder .. "/socket"
+  local launcher <close> = program.spawn(
+    { "app-server", "--no-audit", "--listen", "unix://" .. socket, ... },
+    { cwd = folder, env = cx.environment() })
+  local there = program.eventually(function() return require("luv").fs_stat(socket) ~= nil end)
+  assert.is_true(there, (launcher:stderr()))
+  body(socket, folder)
+end
+
+describe("two clients of one server", function()
+  it("have their own ids and hear of their own threads", function()
+    with_launcher(function(socket)
+      local a <close> = client_of(socket, "a")
+      local b <close> = client_of(socket, "b")
+      assert.same(a.hello.result, b.hello.result)
+      local of_a, of_b = start_thread(a, 1), start_thread(b, 1)
+      assert.are_not.equal(of_a, of_b)
+      -- Both are asked under the same id before either is answered.
+      local said_a, said_b = { { type = "text", text = "A" } }, { { type = "text", text = "B" } }
+      a:send { id = 2, method = "turn/start", params = { threadId = of_a, input = said_a } }
+      b:send { id = 2, method = "turn/start", params = { threadId = of_b, input = said_b } }
+      local function is_two(m) return m.method == nil and m.id == 2 end
+      local turn_a, turn_b = a:wait(is_two).result.turn.id, b:wait(is_two).result.turn.id
+      assert.equal(turn_a, turn_end(a).id)
+      assert.equal(turn_b, turn_end(b).id)
+      for _, client in ipairs { a, b } do
+        assert.is_false(client:has "turn/completed")
+        for _, message in ipairs(client.unseen) do
+          local thread = message.params and message.params.threadId
+          if thread then assert.equal(client == a and of_a or of_b, thread) end
+        end
+      end
+    end)
+  end)
+
+  it("have their own wishes which notifications they want", function()
+    with_launcher(function(socket)
+      local a <close> = client_of(socket, "a",
+        { optOutNotificationMethods = { "item/agentMessage/delta" } })
+      local b <close> = client_of(socket, "b")
+      for _, client in ipairs { a, b } do
+        start_turn(client, 2, start_thread(client, 1), "hello")
+        turn_end(client)
+      end
+      assert.is_false(a:has "item/agentMessage/delta")
+      assert.is_true(b:has "item/agentMessage/delta")
+    end)
+  end)
+
+  it("are asked about their own threads; of two on one thread the first answer counts", function()
+    with_launcher(function(socket)
+      local a <close> = client_of(socket, "a")
+      local b <close> = client_of(socket, "b")
+      local other <close> = client_of(socket, "other")
+      local thread = start_thread(a, 1)
+      start_turn(a, 2, thread, "hello")
+      turn_end(a)
+      assert.equal(thread, b:request(1, "thread/resume", { threadId = thread }).result.thread.id)
+      start_turn(a, 3, thread, "run it")
+      local asked_a, asked_b = a:wait(is_question), b:wait(is_question)
+      assert.same(asked_a, asked_b)
+      b:send { id = asked_b.id, result = { decision = "decline" } }
+      a:notification "serverRequest/resolved"
+      a:send { id = asked_a.id, result = { decision = "accept" } }
+      assert.equal("completed", turn_end(a).status)
+      local declined = a:wait(function(m)
+        return m.method == "item/completed" and m.params.item.type == "commandExecution"
+      end)
+      assert.equal("declined", declined.params.item.status)
+      for _, message in ipairs(other.unseen) do assert.is_false(is_question(message)) end
+    end)
+  end)
+
+  it("live on when one goes, whose question is answered with no", function()
+    with_launcher(function(socket)
+      local b <close> = client_of(socket, "b")
+      local a = client_of(socket, "a")
+      local thread = start_thread(a, 1)
+      start_turn(a, 2, thread, "run it")
+      a:wait(is_question)
+      a:close()
+      -- What became of the turn can be read: the command was not run, and the turn has ended.
+      local ended = program.eventually(function()
+        local answer = b:request(7, "thread/read", { threadId = thread, includeTurns = true })
+        local turns = answer.result and answer.result.thread.turns or {}
+        return turns[1] and turns[1].status == "completed"
+      end)
+      assert.is_true(ended)
+      assert.is_table(b:request(8, "model/list", {}).result)
+    end)
+  end)
+
+  it("share the policies", function()
+    local folder, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    program.write(folder .. "/p.lua",
+      'return { name = "no", decide = function() return "decline" end }', 384)
+    with_launcher(function(socket)
+      local a <close> = client_of(socket, "a")
+      local b <close> = client_of(socket, "b")
+      for _, client in ipairs { a, b } do
+        start_turn(client, 2, start_thread(client, 1), "run it")
+        assert.equal("completed", turn_end(client).status)
+        for _, message in ipairs(client.unseen) do assert.is_false(is_question(message)) end
+        assert.is_false(client:has "serverRequest/resolved")
+      end
+    end, "--policy", folder .. "/p.lua")
+  end)
+end)
