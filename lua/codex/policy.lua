@@ -381,7 +381,7 @@ function Decider:_ask(policy, request, seconds)
   return safely(request, policy.name, why)
 end
 
-function Decider:_ask_all(request, started)
+function Decider:_ask_all(request, started, pass)
   for _, policy in ipairs(self._policies) do
     if not policy._kinds or policy._kinds[request.kind] then
       local left = self.timeout - (uv.hrtime() - started) / 1e9
@@ -389,6 +389,7 @@ function Decider:_ask_all(request, started)
       if record then return result, record end
     end
   end
+  if pass then return nil end
   self._log("warn", "no policy decided: not approved: " .. brief(request))
   return safely(request, "default", "no policy decided")
 end
@@ -411,11 +412,14 @@ end
 --- Asks the policies and says what to answer.
 ---@async
 ---@param request codex.ApprovalRequest
+---@param given? { pass?: boolean } pass: where no policy has an opinion somebody else is asked:
+---  then there is neither a result nor a record
 ---@return table? result to send; nil for an error reply
----@return codex.DecisionRecord
-function Decider:decide(request)
+---@return codex.DecisionRecord?
+function Decider:decide(request, given)
   local started = uv.hrtime()
-  local result, record = self:_ask_all(request, started)
+  local result, record = self:_ask_all(request, started, given and given.pass)
+  if not record then return nil end
   record.seconds = (uv.hrtime() - started) / 1e9
   self._log("info", ("%s: %s: %s"):format(record.policy, record.decision, brief(request)))
   return self:_write_down(request, result, record)
