@@ -5,13 +5,22 @@
 local foreign = require "tests.support.foreign"
 local json = require "codex.json"
 local peers = require "tests.support.peers"
+local program = require "tests.support.program"
 local testing = require "codex.testing"
 local uv = require "luv"
 
 local codex = peers.latest
-local servers = { { name = "Codex " .. peers.version.latest, binary = codex } }
-
 local work = peers.root .. "/build/foreign-spec"
+os.execute("mkdir -p " .. peers.quote(work))
+
+-- A policy without an opinion: the client is asked as if we were not there.
+program.write(work .. "/policy.lua", 'return { name = "none", decide = function() end }', 384)
+local servers = {
+  { name = "Codex " .. peers.version.latest, binary = codex },
+  { name = "the launcher", binary = foreign.wrapper(work .. "/codex", {
+    program.path, "app-server", "--no-audit", "--policy", work .. "/policy.lua", "--",
+  }) },
+}
 
 -- Long enough to be shown: of a command that ends at once app-server may show nothing.
 local command = "sleep 0.5; echo from-the-command"
@@ -67,8 +76,6 @@ local function position(events, event)
     if other == event then return i end
   end
 end
-
-os.execute("mkdir -p " .. peers.quote(work))
 
 for _, server in ipairs(servers) do
   local binary = server.binary
