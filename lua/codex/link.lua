@@ -16,6 +16,7 @@ local options = require "codex.options"
 local M = {}
 
 local REQUEST_TIMEOUT = 60 -- seconds
+local MUTE = 1 -- seconds until a child that closed its output and did not exit is ended
 local LAST_WORDS = 0.5 -- seconds for a child's exit and its last error, once its output has ended
 
 --- Error codes of JSON-RPC 2.0, section 5.1.
@@ -161,16 +162,37 @@ local function closed_error(link, status)
   })
 end
 
+local function wait_for(link, test)
+  while true do
+    local status = link._raw:status()
+    if test(status) then return status end
+    link._changed:wait()
+  end
+end
+
+local function is_closed(status) return status.closed end
+
+--- A child that has closed its output can tell us nothing any more: it gets a moment to exit.
+local function end_mute_child(link)
+  async.timeout(MUTE, wait_for, link, is_closed)
+  link._raw:stop()
+end
+
+--- Whoever is woken here finds the state as it is: that it is gone is noted, and told, before.
 function happens.change(link)
-  link._changed:notify()
-  if link._options.on_drain then link._options.on_drain() end
   local status = link._raw:status()
-  local over = status.ended
-  if link.pid then over = status.closed end -- exited, and its standard error was read to its end
-  if over and not link._gone then
+  local is_over = status.ended
+  if link.pid then is_over = status.closed end -- exited, and its standard error was read to its end
+  if is_over and not link._gone then
     link._gone = closed_error(link, status)
     if link._options.on_closed then link._options.on_closed(link._gone) end
   end
+  if link.pid and status.ended and not status.exited and not link._is_mute then
+    link._is_mute = true
+    async.spawn(end_mute_child, link)
+  end
+  link._changed:notify()
+  if link._options.on_drain then link._options.on_drain() end
 end
 
 function happens.closed(link)
@@ -329,6 +351,7 @@ function Link:request(method, params, opts)
       raw:forget(call)
     end }
   end)
+  if not call and closed_names[name] then return nil, self:_last_words() end
   if not call then return self:_sent(call, name, message) end
   if failure ~= nil or why then return nil, self:_call_error(method, failure, why, timeout_ms) end
   return result
@@ -380,16 +403,6 @@ function Link:stderr() return self._raw:stderr() end
 function Link:gone() return self._gone end
 
 -- ---- Ending ------------------------------------------------------------------------------------
-
-local function wait_for(link, test)
-  while true do
-    local status = link._raw:status()
-    if test(status) then return status end
-    link._changed:wait()
-  end
-end
-
-local function is_closed(status) return status.closed end
 
 --- Ends it: the other side reads to its end; a child that does not exit within `grace` seconds (2)
 --- is ended by signals. Waits where a task may, and is idempotent.
