@@ -101,7 +101,8 @@ local function record_of(request, record)
   }
 end
 
---- Whether the file ends in the middle of a line, as after a full disk.
+--- Whether the file ends in the middle of a line, as after a full disk. It also looks so while
+--- another program writes: then there will be an empty line, which a reader passes over.
 local function is_torn(fd)
   local stat = uv.fs_fstat(fd)
   return stat and stat.size > 0 and uv.fs_read(fd, 1, stat.size - 1) ~= "\n"
@@ -148,8 +149,10 @@ function M.read(path)
       local whole = line:sub(-1) == "\n"
       local record = whole and json.decode(line)
       if type(record) == "table" and record.time then return record end
-      log.warn("line %d of '%s' %s and is left out", count, path,
-        whole and "is no record" or "is torn")
+      if line ~= "\n" then
+        log.warn("line %d of '%s' %s and is left out", count, path,
+          whole and "is no record" or "is torn")
+      end
     end
   end
   return next_record, nil, nil, file
