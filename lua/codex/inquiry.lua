@@ -4,6 +4,7 @@
 local E = require "codex.error"
 local approval = require "codex.approval"
 local async = require "codex.async"
+local host = require "codex.core.host"
 local instances = require "codex.instance"
 local json = require "codex.json"
 local link = require "codex.link"
@@ -91,19 +92,34 @@ local function tool_result(value, success)
   return { contentItems = items, success = success }
 end
 
+--- What a tool returned, as Codex wants it.
+local function outcome_of(value, err)
+  if value == nil and err ~= nil then return tool_result(tostring(err), false) end
+  return tool_result(value == nil and "done" or value, true)
+end
+
+--- Calls what the user wrote: true and its values, or false and the error. The end of the task or
+--- of the script is no failure and goes through.
+local function protected(fn, ...)
+  local values = table.pack(xpcall(fn, function(err)
+    if E.is(err) or rawequal(err, host.exit) then return err end
+    return debug.traceback(tostring(err), 2)
+  end, ...))
+  local err = values[2]
+  local is_end = E.is(err, "cancelled") or rawequal(err, host.exit)
+  if not values[1] and is_end then error(err, 0) end
+  return table.unpack(values, 1, values.n)
+end
+
 local function call_tool(client, params)
   local tool = (client._tools[params.threadId] or {})[params.tool]
   if not tool then return tool_result("there is no tool " .. tostring(params.tool), false) end
-  local ok, value, err = xpcall(tool.run, function(err)
-    return E.is(err) and err or debug.traceback(tostring(err), 2)
-  end, params.arguments, params)
-  if not ok and E.is(value, "cancelled") then error(value, 0) end
-  if not ok then
-    instances.say(client._instance, "error", "tool %s failed: %s", tool.name, tostring(value))
-    return tool_result(("the tool failed: %s"):format(tostring(value):match "^[^\n]*"), false)
-  end
-  if value == nil and err ~= nil then return tool_result(tostring(err), false) end
-  return tool_result(value == nil and "done" or value, true)
+  local ok, result = protected(function()
+    return outcome_of(tool.run(params.arguments, params))
+  end)
+  if ok then return result end
+  instances.say(client._instance, "error", "tool %s failed: %s", tool.name, tostring(result))
+  return tool_result(("the tool failed: %s"):format(tostring(result):match "^[^\n]*"), false)
 end
 
 -- ---- Answers -----------------------------------------------------------------------------------
@@ -152,6 +168,15 @@ local function reply(request, result, err)
   return request:reply(result)
 end
 
+local function answer_and_reply(client, request)
+  local result, err = answer(client, request)
+  if request:is_answered() then
+    return nil, "the answer came too late and is dropped"
+  end
+  local ok, why = reply(request, result, err)
+  return ok, not ok and "the answer was not taken: " .. tostring(why) or nil
+end
+
 --- Answers one request; runs as a task.
 ---@async
 ---@param client codex.Client
@@ -165,20 +190,16 @@ function M.serve(client, request)
   end
   local guard <close> = setmetatable({}, { __close = forget }) -- luacheck: ignore 211
   client._pending[key] = pending
-  local result, err = answer(client, request)
-  if request:is_answered() then
-    instances.say(client._instance, "info", "%s: the answer came too late and is dropped",
-      request.method)
-    return
-  end
-  local ok, why = reply(request, result, err)
+  local ok, sent, why = protected(answer_and_reply, client, request)
   if not ok then
-    instances.say(client._instance, "info", "%s: the answer was not taken: %s", request.method,
-      tostring(why))
+    request:fail(link.codes.internal_error, "the handler failed")
+    instances.say(client._instance, "error", "%s: %s", request.method, tostring(sent))
+  elseif not sent then
+    instances.say(client._instance, "info", "%s: %s", request.method, why)
   end
 end
 
--- ---- When nobody waits for the answer any more ---------------------------------------------------
+-- ---- When nobody waits for the answer any more -------------------------------------------------
 
 local function drop(client, key)
   local pending = client._pending[key]
