@@ -62,7 +62,8 @@ end
 
 local function kinds_of(given)
   local list = list_of(given, "on")
-  if #list == 0 or (#list == 1 and list[1] == "*") then return nil end
+  if given.on == nil or (#list == 1 and list[1] == "*") then return nil end
+  if #list == 0 then options.raise(where .. ": option 'on' is an empty list") end
   for _, kind in ipairs(list) do
     if not kinds[kind] then
       options.raise(("%s: there is no kind of request '%s'"):format(where, kind))
