@@ -16,7 +16,7 @@ local function questions(name)
   local list, items, by_id = {}, {}, {}
   for line in (assert(files.read(fixtures .. name)) .. "\n"):gmatch "([^\n]+)\n" do
     local entry = assert(json.decode(line))
-    local message = entry.msg
+    local message = entry.msg or {} -- a recording ends with an exit code
     if entry.dir == "s2c" and message.method == "item/started" then
       items[message.params.item.id] = message.params.item
     elseif entry.dir == "s2c" and message.method and message.id then
@@ -145,14 +145,11 @@ describe("every question in the recordings", function()
         end
       end
     end
-    assert.same({ "item/commandExecution/requestApproval", "item/fileChange/requestApproval",
-      "item/tool/call", "item/tool/requestUserInput", "mcpServer/elicitation/request" },
-      (function()
-        local methods = {}
-        for method in pairs(seen) do methods[#methods + 1] = method end
-        table.sort(methods)
-        return methods
-      end)())
+    for _, method in ipairs { "item/commandExecution/requestApproval",
+      "item/fileChange/requestApproval", "item/tool/call", "item/tool/requestUserInput",
+      "mcpServer/elicitation/request" } do
+      assert.truthy(seen[method], method)
+    end
   end)
 
   it("can be answered as the recorded client did", function()

@@ -17,11 +17,12 @@ local function recorded(name, n)
   local item, found = nil, 0
   for line in (assert(files.read(fixtures .. name .. ".jsonl")) .. "\n"):gmatch "([^\n]+)\n" do
     local entry = json.decode(line)
-    if entry.msg.method == "item/started" then item = entry.msg.params.item end
-    if entry.dir == "s2c" and entry.msg.method and entry.msg.id then
+    local message = entry.msg or {} -- a recording ends with an exit code
+    if message.method == "item/started" then item = message.params.item end
+    if entry.dir == "s2c" and message.method and message.id then
       found = found + 1
       if found == (n or 1) then
-        return approval.request(entry.msg.method, entry.msg.params, item)
+        return approval.request(message.method, message.params, item)
       end
     end
   end
