@@ -5,45 +5,21 @@ local E = require "codex.error"
 local async = require "codex.async"
 local base64 = require "codex.base64"
 local json = require "codex.json"
-local link = require "codex.link"
-local methods = require "codex.methods"
 local peers = require "tests.support.peers"
 local program = require "tests.support.program"
 local testing = require "codex.testing"
 
-local Client = methods.install({}, "client")
-Client.__index = Client
-local Thread = methods.install({}, "thread")
-Thread.__index = Thread
-
-function Client:request(...) return self.link:request(...) end
-
-function Client:close()
-  self.link:close()
-  self.cx:close()
-  self.model:close()
-end
-
-function Client:__close() self:close() end
-
 --- The first notification of this method that fits, which may be yet to come (10 s).
-function Client:notified(method, fits)
+local function notified(client, method, fits)
+  local heard = client.heard
   return assert(async.timeout(10, function()
     while true do
-      for _, one in ipairs(self.heard) do
+      for _, one in ipairs(heard) do
         if one.method == method and (not fits or fits(one.params)) then return one.params end
       end
-      self.changed:wait()
+      heard.changed:wait()
     end
   end))
-end
-
-local function handshake(client)
-  local hello = assert(client:request("initialize", {
-    clientInfo = { name = "spec", version = "1" }, capabilities = { experimentalApi = true },
-  }))
-  client.version = hello.userAgent:match "/(%d+%.%d+%.%d+)"
-  assert(client.link:notify "initialized")
 end
 
 --- What the model says: asked to "run" it starts a command that goes on.
@@ -52,32 +28,22 @@ local function reply(request)
   return asked and { exec = { cmd = "sleep 60", yield_time_ms = 250 } } or "Hello"
 end
 
---- A client of a real app-server with a new home and a model of its own.
-local function connect(name, config)
-  local model = assert(testing.model { reply = reply })
-  local cx = assert(testing.codex { model = model, binary = peers[name], config = config })
-  local client = setmetatable({ model = model, cx = cx, heard = {}, changed = async.signal() },
-    Client)
-  local env = { CODEX_HOME = cx.home }
-  for key, value in pairs(cx._settings.env) do env[key] = value end
-  client.link = assert(link.spawn({ peers[name], "app-server" }, {
-    env = env, cwd = cx.home,
-    on_notification = function(method, params)
-      client.heard[#client.heard + 1] = { method = method, params = params }
-      client.changed:notify()
-    end,
-  }))
-  client.fs = methods.part(client, "fs")
-  handshake(client)
-  return client
+--- Calls `body` with a client of a real app-server, which has a new home and a model of its own.
+local function with_client(name, config, body)
+  local model <close> = assert(testing.model { reply = reply })
+  local cx <close> = assert(testing.codex { model = model, binary = peers[name], config = config })
+  local client <close> = assert(cx.connect { cwd = cx.home, policies = {}, audit = false })
+  local heard = { changed = async.signal() }
+  client:on("*", function(params, method)
+    heard[#heard + 1] = { method = method, params = params }
+    heard.changed:notify()
+  end)
+  client.heard, client.home, client.model = heard, cx.home, model
+  body(client)
 end
 
 local function new_thread(client, sandbox)
-  local started = assert(client:request("thread/start",
-    { cwd = client.cx.home, sandbox = sandbox, approvalPolicy = "never" }))
-  local thread = setmetatable({ id = started.thread.id, client = client }, Thread)
-  thread.queue = methods.part(thread, "queue")
-  return thread
+  return assert(client:thread { sandbox = sandbox, approval_policy = "never" })
 end
 
 --- A whole turn; returns its id.
@@ -85,7 +51,7 @@ local function run(thread, prompt)
   local answer = assert(thread.client:request("turn/start", {
     threadId = thread.id, input = { { type = "text", text = prompt } },
   }))
-  thread.client:notified("turn/completed", function(params)
+  notified(thread.client, "turn/completed", function(params)
     return params.turn.id == answer.turn.id
   end)
   return answer.turn.id
@@ -94,7 +60,7 @@ end
 --- Runs a command in the user's shell; returns the id of the turn that it is.
 local function run_shell(thread, text)
   assert.is_true(thread:shell_command(text))
-  local item = thread.client:notified("item/started", function(params)
+  local item = notified(thread.client, "item/started", function(params)
     return params.item.type == "commandExecution"
   end)
   return item.turnId
@@ -103,7 +69,7 @@ end
 --- Ends it, so that it does not outlive the test.
 local function interrupt(thread, turn)
   assert(thread.client:request("turn/interrupt", { threadId = thread.id, turnId = turn }))
-  thread.client:notified("turn/completed", function(params) return params.turn.id == turn end)
+  notified(thread.client, "turn/completed", function(params) return params.turn.id == turn end)
 end
 
 local function names_of(list, field)
@@ -131,15 +97,18 @@ for _, name in ipairs { "latest", "middle", "old" } do
   local is_old = name == "old"
 
   describe("the app-server of Codex " .. peers.version[name], function()
-    it("says what it can do", function()
-      local client <close> = connect(name)
+    local function test(what, body, config)
+      it(what, function() with_client(name, config, body) end)
+    end
+
+    test("says what it can do", function(client)
       assert.equal(peers.version[name], client.version)
       local models = assert(client:models())
       assert.is_truthy(find_in(models, "isDefault", true))
       assert.is_true(#assert(client:features()) > 10)
       assert.is_truthy(find_in(assert(client:collaboration_modes()), "mode", "plan"))
-      local home = assert(client:skills { cwds = { client.cx.home } })
-      assert.equal(client.cx.home, home[1].cwd)
+      local home = assert(client:skills { cwds = { client.home } })
+      assert.equal(client.home, home[1].cwd)
       assert.equal(0, #assert(client:mcp_servers()))
       if is_old then
         assert_unsupported(client:permission_profiles())
@@ -149,8 +118,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.equal(0, #assert(client:hooks())[1].hooks)
     end)
 
-    it("gives its lists in pages, which come as one", function()
-      local client <close> = connect(name)
+    test("gives its lists in pages, which come as one", function(client)
       local ids, one_by_one = {}, {}
       for i, model in ipairs(assert(client:models())) do ids[i] = model.id end
       for model in client:each("models", { page_size = 1 }) do
@@ -162,8 +130,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.equal(2, #client:models { limit = 2 })
     end)
 
-    it("says who is logged in, and logs out", function()
-      local client <close> = connect(name)
+    test("says who is logged in, and logs out", function(client)
       assert.is_false(assert(client:account()).requiresOpenaiAuth)
       local limits, err = client:rate_limits()
       assert.is_nil(limits)
@@ -175,11 +142,10 @@ for _, name in ipairs { "latest", "middle", "old" } do
         assert.matches("authentication required", select(2, client:usage()).message)
       end
       assert.is_true(client:logout())
-      client:notified "account/updated"
+      notified(client, "account/updated")
     end)
 
-    it("reads and writes its settings", function()
-      local client <close> = connect(name)
+    test("reads and writes its settings", function(client)
       local written = assert(client:set_config("model_reasoning_effort", "low"))
       assert.equal("ok", written.status)
       assert.equal("low", assert(client:config()).config.model_reasoning_effort)
@@ -194,11 +160,10 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.same({ n = 1 }, table.pack(client:config_requirements()))
     end)
 
-    it("runs commands", function()
-      local client <close> = connect(name)
+    test("runs commands", function(client)
       local result = assert(client:command({ "sh", "-c", "pwd; echo oops >&2; exit 3" },
-        { cwd = client.cx.home, sandbox_policy = danger }))
-      assert.same({ exitCode = 3, stdout = client.cx.home .. "\n", stderr = "oops\n" }, result)
+        { cwd = client.home, sandbox_policy = danger }))
+      assert.same({ exitCode = 3, stdout = client.home .. "\n", stderr = "oops\n" }, result)
       local late, err = client:command({ "sleep", "20" },
         { timeout_ms = 100, sandbox_policy = danger })
       if is_old then
@@ -208,22 +173,18 @@ for _, name in ipairs { "latest", "middle", "old" } do
       end
       assert.equal(124, late.exitCode)
       result = assert(client:command({ "sh", "-c", "echo $A; : > x" }, { env = { A = "b" },
-        cwd = client.cx.home, sandbox_policy = { type = "readOnly" } }))
+        cwd = client.home, sandbox_policy = { type = "readOnly" } }))
       assert.equal("b\n", result.stdout)
       assert.is_true(result.exitCode ~= 0)
     end)
 
-    it("finds files", function()
-      local client <close> = connect(name)
-      local files = assert(client:search_files("config", { client.cx.home }))
+    test("finds files", function(client)
+      local files = assert(client:search_files("config", { client.home }))
       assert.is_truthy(find_in(files, "path", "config.toml"))
       assert.equal(0, #assert(client:search_files("config", {})))
     end)
 
-    it("speaks to MCP servers", function()
-      local client <close> = connect(name, { ["mcp_servers.loud"] = {
-        command = program.path, args = { program.root .. "/tests/support/mcp_server.lua" },
-      } })
+    test("speaks to MCP servers", function(client)
       local server = assert(client:mcp_servers())[1]
       assert.equal("loud", server.name)
       assert.equal("Says it louder.", server.tools.shout.description)
@@ -235,10 +196,11 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.equal("HI", result.content[1].text)
       assert.same(result, (client:mcp_call(thread.id, "loud", "shout", { text = "hi" })))
       assert.equal("rpc", select(2, client:mcp_resource("nobody", "x://y")).kind)
-    end)
+    end, { ["mcp_servers.loud"] = {
+      command = program.path, args = { program.root .. "/tests/support/mcp_server.lua" },
+    } })
 
-    it("names, lists, archives and compacts threads", function()
-      local client <close> = connect(name)
+    test("names, lists, archives and compacts threads", function(client)
       local thread = new_thread(client)
       run(thread, "first prompt")
       assert.is_true(thread:set_name "A name")
@@ -261,8 +223,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.equal(0, #client:threads())
     end)
 
-    it("takes turns back", function()
-      local client <close> = connect(name)
+    test("takes turns back", function(client)
       local thread = new_thread(client)
       run(thread, "one")
       local second = run(thread, "two")
@@ -280,8 +241,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
     end)
 
     if is_old then
-      it("has no files, goals, items and queues", function()
-        local client <close> = connect(name)
+      test("has no files, goals, items and queues", function(client)
         local thread = new_thread(client)
         assert_unsupported(client.fs:read "/etc/hostname")
         assert_unsupported(thread:goal())
@@ -292,9 +252,8 @@ for _, name in ipairs { "latest", "middle", "old" } do
       return
     end
 
-    it("reads and writes files", function()
-      local client <close> = connect(name)
-      local fs, dir = client.fs, client.cx.home .. "/a folder"
+    test("reads and writes files", function(client)
+      local fs, dir = client.fs, client.home .. "/a folder"
       local bytes = ("\0\1\254\255\n"):rep(50000)
       assert.is_true(fs:create_directory(dir .. "/in/side", { recursive = true }))
       assert.is_true(fs:write(dir .. "/a", bytes))
@@ -313,20 +272,18 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.is_nil((fs:remove(dir .. "/b", { force = false })))
     end)
 
-    it("watches files", function()
-      local client <close> = connect(name)
-      local dir = client.cx.home .. "/watched"
+    test("watches files", function(client)
+      local dir = client.home .. "/watched"
       assert(client.fs:create_directory(dir))
       assert.equal(dir, client.fs:watch(dir, "mine"))
       assert(client.fs:write(dir .. "/new", "x"))
-      local changed = client:notified "fs/changed"
+      local changed = notified(client, "fs/changed")
       assert.equal("mine", changed.watchId)
       assert.same({ dir .. "/new" }, changed.changedPaths)
       assert.is_true(client.fs:unwatch "mine")
     end)
 
-    it("runs commands that one writes to, and ends them", function()
-      local client <close> = connect(name)
+    test("runs commands that one writes to, and ends them", function(client)
       local cat = async.spawn(function()
         return client:command({ "cat" }, { process_id = "p1", stream_stdin = true,
           stream_stdout_stderr = true, sandbox_policy = danger })
@@ -334,7 +291,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert(program.eventually(function() return client:command_write("p1", "a\0b") end))
       assert.is_true(client:command_write("p1", nil, { close_stdin = true }))
       assert.equal(0, cat:join().exitCode)
-      local delta = client:notified "command/exec/outputDelta"
+      local delta = notified(client, "command/exec/outputDelta")
       assert.equal("a\0b", base64.decode(delta.deltaBase64))
 
       local size = { cols = 80, rows = 24 }
@@ -346,7 +303,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert(program.eventually(function() return client:command_resize("p2", size) end))
       assert.is_true(client:command_write("p2", "\n"))
       assert.equal(0, shell:join().exitCode)
-      client:notified("command/exec/outputDelta", function(params)
+      notified(client, "command/exec/outputDelta", function(params)
         return params.processId == "p2" and base64.decode(params.deltaBase64):find "30 90"
       end)
 
@@ -358,8 +315,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.matches("command/exec", select(2, client:command_terminate "p3").message)
     end)
 
-    it("gives the turns and items of a thread, and searches them", function()
-      local client <close> = connect(name)
+    test("gives the turns and items of a thread, and searches them", function(client)
       local thread = new_thread(client)
       assert.is_true(thread:inject_items { { type = "message", role = "user",
         content = { { type = "input_text", text = "between the lines" } } } })
@@ -382,8 +338,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
         assert(thread:read_items(first, { item.id }))[1].item.content[1].text)
     end)
 
-    it("keeps a goal, metadata and settings", function()
-      local client <close> = connect(name)
+    test("keeps a goal, metadata and settings", function(client)
       local thread = new_thread(client)
       run(thread, "hello")
       assert.same({ n = 1 }, table.pack(thread:goal()))
@@ -395,13 +350,12 @@ for _, name in ipairs { "latest", "middle", "old" } do
       local git_info = { branch = "main", sha = json.null }
       assert.equal("main", assert(thread:set_metadata { git_info = git_info }).gitInfo.branch)
       assert.is_true(thread:set_settings { effort = "low" })
-      client:notified("thread/settings/updated", function(params)
+      notified(client, "thread/settings/updated", function(params)
         return params.threadSettings.effort == "low"
       end)
     end)
 
-    it("turns features and skills on and off", function()
-      local client <close> = connect(name)
+    test("turns features and skills on and off", function(client)
       local answer = assert(client:set_features { memories = true, no_such_feature = true })
       assert.same({ memories = true }, answer) -- the others are passed over in silence
       assert.is_true(find_in(assert(client:features()), "name", "memories").enabled)
@@ -412,8 +366,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.is_false(find_in(skills, "name", "skill-creator").enabled)
     end)
 
-    it("ends commands that the model left running", function()
-      local client <close> = connect(name)
+    test("ends commands that the model left running", function(client)
       local thread = new_thread(client, "danger-full-access")
       run(thread, "run")
       local terminal = assert(thread:terminals())[1]
@@ -427,8 +380,7 @@ for _, name in ipairs { "latest", "middle", "old" } do
       assert.is_true(program.eventually(function() return #thread:terminals() == 0 end))
     end)
 
-    it("keeps what waits when a turn is interrupted, until it is started", function()
-      local client <close> = connect(name)
+    test("keeps what waits when a turn is interrupted, until it is started", function(client)
       local thread = new_thread(client)
       run(thread, "hello")
       local turn = run_shell(thread, "sleep 20")
@@ -439,16 +391,15 @@ for _, name in ipairs { "latest", "middle", "old" } do
       interrupt(thread, turn)
       assert.equal(queued.id, names_of(assert(thread.queue:list()), "id"))
       turn = assert(thread.queue:start { queued_submission_id = queued.id }).id
-      client:notified("turn/completed", function(params) return params.turn.id == turn end)
+      notified(client, "turn/completed", function(params) return params.turn.id == turn end)
       assert.equal("later", client.model.requests[#client.model.requests].prompt)
     end)
 
-    it("runs the user's own commands, and keeps what was said meanwhile", function()
-      local client <close> = connect(name)
+    test("runs the user's own commands, and keeps what was said meanwhile", function(client)
       local thread = new_thread(client)
       run(thread, "hello")
       local turn = run_shell(thread, "echo $((40 + 2)); sleep 20")
-      client:notified("item/commandExecution/outputDelta", function(params)
+      notified(client, "item/commandExecution/outputDelta", function(params)
         return params.delta == "42\n"
       end)
       local queued = assert(thread.queue:add "later")
