@@ -337,7 +337,7 @@ function M.serve(session, given)
   return code or last and last.dir == "exit" and last.code or 0
 end
 
--- ---- As client ------------------------------------------------------------------------------------
+-- ---- As client ----------------------------------------------------------------------------------
 
 --- Notifications after which a client may have said something: it waits for as many of each as were
 --- recorded. Of the others there may be more or less each time.
