@@ -285,7 +285,8 @@ end
 
 -- ---- Talking -----------------------------------------------------------------------------------
 
-local closed_names = options.set { "ECLOSED", "EPIPE", "ECONNRESET" }
+-- ECANCELED: a child exited before it took what was written.
+local closed_names = options.set { "ECLOSED", "EPIPE", "ECONNRESET", "ECANCELED" }
 
 --- Turns what the core says to a message we send into a result.
 function Link:_sent(ok, name, text)
@@ -383,6 +384,7 @@ function Link:drain(left)
   while self._raw:unwritten() > (left or 0) and not self._gone do self._changed:wait() end
   if self._gone then return nil, self._gone end
   local failed = self._raw:status().write_error
+  if closed_names[failed] then return nil, self:_last_words() end
   return self:_sent(not failed, failed, failed)
 end
 
