@@ -138,9 +138,9 @@ describe("secrets in a recording", function()
       '{"method":"account/login/start","id":1,"params":{"type":"apiKey","apiKey":' .. hidden .. "}}",
     ['{"id":0,"result":{"accessToken":"a b","chatgptAccountId":"acc"}}'] =
       '{"id":0,"result":{"accessToken":' .. hidden .. ',"chatgptAccountId":"acc"}}',
-    ['{"refreshToken":"x","idToken":"y","token":"z", "secretAccessKey" : "v","sessionToken":""}'] =
+    ['{"refreshToken":"x","idToken":"y","token":"z", "secretAccessKey": "v","sessionToken":""}'] =
       '{"refreshToken":' .. hidden .. ',"idToken":' .. hidden .. ',"token":' .. hidden
-        .. ', "secretAccessKey" : ' .. hidden .. ',"sessionToken":' .. hidden .. "}",
+        .. ',"secretAccessKey":' .. hidden .. ',"sessionToken":' .. hidden .. "}",
     ['{"a":[{"authBearerToken":"x"},{"Authorization":["y","z"]}],"client_secret":"q"}'] =
       '{"a":[{"authBearerToken":' .. hidden .. '},{"Authorization":[' .. hidden .. "," .. hidden
         .. ']}],"client_secret":' .. hidden .. "}",
@@ -154,7 +154,7 @@ describe("secrets in a recording", function()
       '{"api\\u004bey":' .. hidden .. ',"\\u0074oken":' .. hidden .. "}",
     ['{"token":"quote \\" and \\\\","x":"}"}'] = '{"token":' .. hidden .. ',"x":"}"}',
     -- Credentials anywhere; the letter of an escape is no part of a word.
-    ['{"out":"key:\\nsk-aaaaaaaaaaaaaaaa\\u000ask-bbbbbbbbbbbbbbbb\\n","x":"risk-aaaaaaaaaaaaaaa"}'] =
+    ['{"out":"key:\\nsk-aaaaaaaaaaaaa\\u000ask-bbbbbbbbbbbbb\\n","x":"risk-aaaaaaaaaaaaaaa"}'] =
       '{"out":"key:\\n[redacted]\\u000a[redacted]\\n","x":"risk-aaaaaaaaaaaaaaa"}',
     ['{"out":"Authorization: Bearer abc.def"}'] = '{"out":"Authorization: Bearer [redacted]"}',
   } do
