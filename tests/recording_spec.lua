@@ -135,12 +135,13 @@ describe("secrets in a recording", function()
 
   for given, expected in pairs {
     ['{"method":"account/login/start","id":1,"params":{"type":"apiKey","apiKey":"short"}}'] =
-      '{"method":"account/login/start","id":1,"params":{"type":"apiKey","apiKey":' .. hidden .. "}}",
+      '{"method":"account/login/start","id":1,"params":{"type":"apiKey","apiKey":'
+        .. hidden .. "}}",
     ['{"id":0,"result":{"accessToken":"a b","chatgptAccountId":"acc"}}'] =
       '{"id":0,"result":{"accessToken":' .. hidden .. ',"chatgptAccountId":"acc"}}',
     ['{"refreshToken":"x","idToken":"y","token":"z", "secretAccessKey": "v","sessionToken":""}'] =
       '{"refreshToken":' .. hidden .. ',"idToken":' .. hidden .. ',"token":' .. hidden
-        .. ',"secretAccessKey":' .. hidden .. ',"sessionToken":' .. hidden .. "}",
+        .. ', "secretAccessKey": ' .. hidden .. ',"sessionToken":' .. hidden .. "}",
     ['{"a":[{"authBearerToken":"x"},{"Authorization":["y","z"]}],"client_secret":"q"}'] =
       '{"a":[{"authBearerToken":' .. hidden .. '},{"Authorization":[' .. hidden .. "," .. hidden
         .. ']}],"client_secret":' .. hidden .. "}",
