@@ -323,18 +323,32 @@ function Turn:_fail(err)
   self:_end()
 end
 
---- Has Codex end the turn. A turn that only steers is somebody else's.
-local function stop(turn)
-  if turn._steering then return true end
+--- Has Codex end the turn.
+local function stop(turn, seconds)
   return turn.thread.client:request("turn/interrupt",
-    { threadId = turn.thread.id, turnId = turn.id }, { timeout = INTERRUPT_WAIT })
+    { threadId = turn.thread.id, turnId = turn.id }, { timeout = seconds })
+end
+
+--- A turn that only steers is somebody else's.
+local function stop_own(turn) return turn._steering or stop(turn, INTERRUPT_WAIT) end
+
+--- Has Codex end the turn, and waits no longer than it lasts: when it has just ended 0.153.4 never
+--- answers.
+local function stop_or_end(turn, seconds)
+  return async.race {
+    function() return stop(turn, seconds) end,
+    function()
+      while not turn._over do turn._changed:wait() end
+      return true
+    end,
+  }
 end
 
 --- Ends it for a reason of ours, and has Codex end it too.
 function Turn:_give_up(err)
   if self._over then return end
   self:_fail(err)
-  if self.id then async.spawn(stop, self) end -- else `begin` does it once it has the id
+  if self.id then async.spawn(stop_own, self) end -- else `begin` does it once it has the id
 end
 
 --- The turn's id, once Codex has answered; nil when it did not begin.
@@ -353,8 +367,7 @@ function Turn:interrupt()
   if not self:wait_id() or self._over then
     return nil, E.new("rpc", "the turn is over", { code = "idle" })
   end
-  local answer, err = self.thread.client:request("turn/interrupt",
-    { threadId = self.thread.id, turnId = self.id })
+  local answer, err = stop_or_end(self, nil)
   if not answer and not self._over then return nil, err end
   return true
 end
@@ -365,7 +378,7 @@ function Turn:close()
   if not async.running() then
     return self:_give_up(E.new("closed", "the turn was left"))
   end
-  if stop(self) then
+  if stop_or_end(self, INTERRUPT_WAIT) then
     async.timeout(INTERRUPT_WAIT, function()
       while not self._over do self._changed:wait() end
     end)
@@ -465,7 +478,7 @@ local function begin(turn, spec)
   local id, err = ask_for(turn, spec)
   if not id then return turn:_fail(err) end
   turn.id = id
-  if turn._over then return stop(turn) end
+  if turn._over then return stop_own(turn) end
   local early = turn._early
   turn._early = {}
   for _, event in ipairs(early) do turn:_take(event[1], event[2]) end
