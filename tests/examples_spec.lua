@@ -59,6 +59,47 @@ describe("the example", function()
     assert.equal("C             60 %\nLua           40 %\n", result.stdout)
   end)
 
+  it("thread talks over the app-server, with a tool in Lua", function()
+    local script = { turns = {
+      { call = { name = "add", arguments = { a = 2, b = 2 } } }, { text = { "It ", "is 4." } }, "8",
+    } }
+    local result, requests = run("thread", script)
+    assert.equal("It is 4.\n8\n", result.stdout, result.stderr)
+    assert.equal("4", requests[2].outputs[1].output)
+  end)
+
+  it("policy accepts what only reads, and keeps Codex out of /etc", function()
+    local policy = require "codex.policy"
+    local decider = assert(policy.decider(assert(policy.load "examples/policy.lua"),
+      { log = function() end }))
+    local function decide(kind, fields)
+      fields.kind, fields.method, fields.params = kind, "item/" .. kind, {}
+      local _, record = decider:decide(fields, { pass = true })
+      return record and record.decision
+    end
+    local read = { { type = "read", command = "cat a", name = "a", path = "a" } }
+    assert.equal("accept", decide("command", { command = "cat a", actions = read }))
+    assert.is_nil(decide("command", { command = "rm a", actions = { { type = "unknown" } } }))
+    assert.equal("decline", decide("file_change", { changes = { { path = "/etc/passwd" } } }))
+    assert.is_nil(decide("file_change", { changes = { { path = "/home/x" } } }))
+  end)
+
+  it("middleware gives every thread the house rules, and keeps threads", function()
+    local model <close> = assert(testing.model { turns = { "hello" } })
+    local cx <close> = assert(testing.codex { model = model, binary = peers.latest })
+    local client <close> = assert(cx.connect {
+      policies = {}, audit = false, env = cx.environment(), command = {
+        host.program, "app-server", "--no-audit", "--middleware", "examples/middleware.lua",
+      },
+    })
+    local thread = assert(client:thread())
+    assert(thread:ask "hi")
+    assert.truthy(codex.json.encode(model.requests[1].body):find("Write tests first.", 1, true))
+    local ok, err = thread:delete()
+    assert.is_nil(ok)
+    assert.equal(-32000, err.code)
+  end)
+
   it("notify writes a line for each turn that Codex tells it of", function()
     local path = peers.home "notify" .. "/turns.log"
     local model <close> = assert(testing.model { turns = { "first", "second" } })

@@ -189,4 +189,4 @@ function M.pass(list, message, session)
   return message
 end
 
-return M
+return setmetatable(M, { __call = function(_, given) return M.new(given) end })
