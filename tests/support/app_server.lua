@@ -12,6 +12,7 @@ local inquiry = require "codex.inquiry"
 local json = require "codex.json"
 local peers = require "tests.support.peers"
 local testing = require "codex.testing"
+local uv = require "luv"
 
 local M = {}
 
@@ -103,7 +104,7 @@ end
 -- ---- What specs have in common ------------------------------------------------------------------
 
 --- The folder that each server starts with, empty; and a file in it that does not exist at first.
-M.work = peers.root .. "/build/app-server-spec"
+M.work = ("%s/build/app-server-spec/%d"):format(peers.root, uv.os_getpid())
 M.file = M.work .. "/escaped.txt"
 
 --- The model wants to run a command outside of the sandbox, as in the captures.
@@ -159,6 +160,15 @@ function Server:wait(method, matches)
     end
   end)
   return assert(found, method .. " did not come").params
+end
+
+--- Waits until the model was asked so often.
+function Server:wait_model(count)
+  local done = async.timeout(20, function()
+    while #self.model.requests < count do self._changed:wait() end
+    return true
+  end)
+  assert(done, "the model was not asked")
 end
 
 --- Whether the client said something of itself that has this in it.
@@ -236,17 +246,21 @@ end
 ---@param options tests.ServerOptions
 ---@param body fun(server: tests.Server)
 function M.run(options, body)
-  local model <close> =
-    assert(testing.model { turns = options.turns, reply = options.reply })
+  local changed = async.signal()
+  local model <close> = assert(testing.model {
+    turns = options.turns, reply = options.reply, on_request = function() changed:notify() end,
+  })
   local log = {}
   local cx <close> = assert(testing.codex {
     model = model, binary = peers[options.peer or "latest"], config = options.config,
     log = function(level, message) log[#log + 1] = level .. ": " .. message end,
   })
-  local work = M.work
-  assert(os.execute(("rm -rf %s && mkdir -p %s"):format(peers.quote(work), peers.quote(work))))
+  local function clear() assert(os.execute("rm -rf " .. peers.quote(M.work))) end
+  clear()
+  assert(files.make_dir(M.work))
+  local cleared <close> = setmetatable({}, { __close = clear }) -- luacheck: ignore 211
   local server = setmetatable({
-    model = model, cx = cx, work = work, heard = {}, log = log, _changed = async.signal(),
+    model = model, cx = cx, work = M.work, heard = {}, log = log, _changed = changed,
     _listened = {},
   }, Server)
   local overheard <close> = overhear(server) -- luacheck: ignore 211
