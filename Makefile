@@ -160,7 +160,7 @@ asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
 	@$(ASAN) all core-tests
 	@$(ASAN) suite
 
-SPINE    := $(foreach s,async proc json lines log error options host layers,tests/$(s)_spec.lua)
+SPINE    := $(foreach s,async proc json lines link log error options host layers,tests/$(s)_spec.lua)
 VALGRIND := valgrind -q --child-silent-after-fork=yes --error-exitcode=9 --leak-check=full \
             --errors-for-leak-kinds=definite
 valgrind: deps ## C tests and the specs of the spine under valgrind
