@@ -46,6 +46,7 @@ local lanes = {
 
 local is_ignored = {}
 for _, method in ipairs(ignored) do is_ignored[method] = true end
+M.is_ignored = is_ignored
 
 local function given(value) return value ~= json.null and value or nil end
 
@@ -84,14 +85,22 @@ function M.kind(messages)
   return kind
 end
 
---- The messages of a captured stream that the server sent on its own.
+--- The lines of a captured stream.
 ---@param name string for example "0.169.0-plain"
+---@return { dir: "c2s"|"s2c"|"exit", msg: table }[]
+function M.records(name)
+  local text = assert(files.read(("%s/tests/fixtures/appserver-%s.jsonl"):format(peers.root, name)))
+  local records = {}
+  for each in text:gmatch "[^\n]+" do records[#records + 1] = assert(json.decode(each)) end
+  return records
+end
+
+--- The messages of a captured stream that the server sent on its own.
+---@param name string
 ---@return table[]
 function M.capture(name)
-  local text = assert(files.read(("%s/tests/fixtures/appserver-%s.jsonl"):format(peers.root, name)))
   local messages = {}
-  for each in text:gmatch "[^\n]+" do
-    local record = assert(json.decode(each))
+  for _, record in ipairs(M.records(name)) do
     local msg = record.msg
     if record.dir == "s2c" and msg.method then
       messages[#messages + 1] =
@@ -160,6 +169,15 @@ function Server:wait(method, matches)
     end
   end)
   return assert(found, method .. " did not come").params
+end
+
+--- Waits until the server has sent this so often.
+function Server:wait_count(method, count)
+  local done = async.timeout(20, function()
+    while self:count(method) < count do self._changed:wait() end
+    return true
+  end)
+  assert(done, ("%s did not come %d times"):format(method, count))
 end
 
 --- Waits until the model was asked so often.
