@@ -198,7 +198,7 @@ local function on_closed(client, err)
   require("codex.inquiry").closed(client)
   client._items = {}
   for _, turns in pairs(client._turns) do
-    for _, turn in ipairs(copy(turns)) do turn:_fail(err) end
+    for _, turn in ipairs(copy(turns)) do turn:_lose(err) end
   end
   tell_all(client, "closed", "closed", { error = err })
 end

@@ -61,6 +61,8 @@ M.wire = { start = own.start, resume = own.resume, fork = own.fork, turn = turn_
 local Thread = {}
 Thread.__name = "codex.thread"
 
+local function copy(list) return table.move(list, 1, #list, 1, {}) end
+
 local function camel(name) return (name:gsub("_(%l)", string.upper)) end
 
 --- The params that options stand for: those of ours are left out.
@@ -199,8 +201,18 @@ end
 --- The turn that runs now, as far as we know.
 ---@return codex.TurnStream?
 function Thread:running()
-  local turns = self.client._turns[self.id]
-  return turns and turns[1]
+  for _, turn in ipairs(self.client._turns[self.id] or {}) do
+    if not turn._over then return turn end
+  end
+end
+
+--- Before a turn can be asked for: turns that were given up have left, and the server knows the
+--- thread.
+local function prepare(thread)
+  for _, turn in ipairs(copy(thread.client._turns[thread.id] or {})) do
+    if turn._over then turn:wait_left() end
+  end
+  return ensure_loaded(thread)
 end
 
 --- Checks what every turn has.
@@ -242,7 +254,7 @@ local function start_turn(thread, where, prompt, given, keep)
   end
   return require("codex.turn").open(thread, {
     method = method, params = params, given = given, keep = keep,
-    prepare = function() return ensure_loaded(thread) end,
+    prepare = function() return prepare(thread) end,
   })
 end
 
@@ -346,7 +358,7 @@ function Thread:review(target, opts)
   local stream = require("codex.turn").open(self, {
     method = "review/start", given = given,
     params = { threadId = self.id, target = review_target(target), delivery = given.delivery },
-    prepare = function() return ensure_loaded(self) end,
+    prepare = function() return prepare(self) end,
   })
   return stream, nil, nil, stream
 end

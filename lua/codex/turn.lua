@@ -132,6 +132,7 @@ absorb["turn/completed"] = function(turn, params)
     turn._error = E.new("protocol", "the turn ended in a way that is unknown here",
       { code = "status", data = { turn_id = turn.id } })
   end
+  turn._settled = true
   turn:_end()
 end
 
@@ -144,7 +145,10 @@ end
 
 --- A notification of the thread; called by the client.
 function Turn:_take(method, params)
-  if self._over then return end
+  if self._over then
+    local is_end = method == "turn/completed" and turn_id_of(params) == self.id
+    return is_end and self:_settle() or nil
+  end
   if self.id then
     if turn_id_of(params) == self.id then self:_event(method, params) end
   elseif #self._early < self._buffer then
@@ -249,7 +253,7 @@ local function recover(turn)
   if not list or turn._over then return end
   local found = with_id(list, turn.id)
   if found and found.status ~= "inProgress" then return catch_up(turn, found) end
-  turn:_fail(E.new("protocol", "the thread is idle, and the end of its turn was never told",
+  turn:_lose(E.new("protocol", "the thread is idle, and the end of its turn was never told",
     { code = "lost" }))
 end
 
@@ -302,7 +306,7 @@ function Turn:_end()
   self._over = true
   self._duration = seconds_since(self._started)
   self._timer:close()
-  if not self._starting then self:_leave() end
+  if not self._starting and not self._dismissed then self:_leave() end
   self._changed:notify()
 end
 
@@ -314,6 +318,20 @@ function Turn:_leave()
     if each == self then table.remove(turns, i) break end
   end
   if #turns == 0 then client._turns[id] = nil end
+  self._left = true
+  self._changed:notify()
+end
+
+--- Codex has done with it, or will never say so.
+function Turn:_settle()
+  self._settled = true
+  self._changed:notify()
+end
+
+--- The server is gone; called by the client.
+function Turn:_lose(err)
+  self:_settle()
+  self:_fail(err)
 end
 
 --- The end of it without one of Codex's: the server is gone, or we lost patience.
@@ -323,32 +341,47 @@ function Turn:_fail(err)
   self:_end()
 end
 
---- Has Codex end the turn.
-local function stop(turn, seconds)
-  return turn.thread.client:request("turn/interrupt",
-    { threadId = turn.thread.id, turnId = turn.id }, { timeout = seconds })
-end
-
---- A turn that only steers is somebody else's.
-local function stop_own(turn) return turn._steering or stop(turn, INTERRUPT_WAIT) end
-
 --- Has Codex end the turn, and waits no longer than it lasts: when it has just ended 0.153.4 never
 --- answers.
-local function stop_or_end(turn, seconds)
+local function stop(turn, seconds)
   return async.race {
-    function() return stop(turn, seconds) end,
     function()
-      while not turn._over do turn._changed:wait() end
+      return turn.thread.client:request("turn/interrupt",
+        { threadId = turn.thread.id, turnId = turn.id }, { timeout = seconds })
+    end,
+    function()
+      while not turn._settled do turn._changed:wait() end
       return true
     end,
   }
 end
 
---- Ends it for a reason of ours, and has Codex end it too.
+--- Has Codex end the turn and waits, for some seconds, until it has. A turn that only steers is
+--- somebody else's.
+local function dismiss(turn)
+  if not turn._steering and stop(turn, INTERRUPT_WAIT) then
+    async.timeout(INTERRUPT_WAIT, function()
+      while not turn._settled do turn._changed:wait() end
+    end)
+  end
+  turn:_leave()
+end
+
+--- Ends it for a reason of ours, and has Codex end it too. Without an id yet, `begin` does it.
 function Turn:_give_up(err)
   if self._over then return end
+  if self.id then
+    self._dismissed = true
+    async.spawn(dismiss, self)
+  end
   self:_fail(err)
-  if self.id then async.spawn(stop_own, self) end -- else `begin` does it once it has the id
+end
+
+--- Waits until the thread is free of a turn that was given up: Codex would take what comes before
+--- for more of the same turn.
+---@async
+function Turn:wait_left()
+  while not self._left do self._changed:wait() end
 end
 
 --- The turn's id, once Codex has answered; nil when it did not begin.
@@ -367,7 +400,7 @@ function Turn:interrupt()
   if not self:wait_id() or self._over then
     return nil, E.new("rpc", "the turn is over", { code = "idle" })
   end
-  local answer, err = stop_or_end(self, nil)
+  local answer, err = stop(self)
   if not answer and not self._over then return nil, err end
   return true
 end
@@ -378,12 +411,10 @@ function Turn:close()
   if not async.running() then
     return self:_give_up(E.new("closed", "the turn was left"))
   end
-  if stop_or_end(self, INTERRUPT_WAIT) then
-    async.timeout(INTERRUPT_WAIT, function()
-      while not self._over do self._changed:wait() end
-    end)
-  end
-  self:_close_quietly()
+  local at_last <close> = setmetatable({}, { -- luacheck: ignore 211
+    __close = function() self:_close_quietly() end, -- also when we are cancelled meanwhile
+  })
+  dismiss(self)
 end
 
 function Turn:_close_quietly()
@@ -467,7 +498,7 @@ local function ask_for(turn, spec)
 end
 
 --- Runs as a task of its own: when the one who wanted the turn is cancelled or has lost patience,
---- the answer still says which turn has to be interrupted. The thread is busy until then.
+--- the answer still says which turn has to be interrupted.
 local function begin(turn, spec)
   local at_last <close> = setmetatable({}, { __close = function() -- luacheck: ignore 211
     turn._starting = false
@@ -478,7 +509,7 @@ local function begin(turn, spec)
   local id, err = ask_for(turn, spec)
   if not id then return turn:_fail(err) end
   turn.id = id
-  if turn._over then return stop_own(turn) end
+  if turn._over then return dismiss(turn) end
   local early = turn._early
   turn._early = {}
   for _, event in ipairs(early) do turn:_take(event[1], event[2]) end
