@@ -110,6 +110,15 @@ function M.capture(name)
   return messages
 end
 
+--- How many of these messages come before the first one whose params fit.
+function M.count_before(messages, method, fits)
+  local count = 0
+  for _, message in ipairs(messages) do
+    if fits(message.params) then return count end
+    if message.method == method then count = count + 1 end
+  end
+end
+
 -- ---- What specs have in common ------------------------------------------------------------------
 
 --- The folder that each server starts with, empty; and a file in it that does not exist at first.
