@@ -798,9 +798,9 @@ describe("requests", function()
     local answer, err = task:join()
     assert.is_nil(answer)
     assert.equal("cancelled", err.kind)
-    assert.same({}, client._link._calls)
+    assert.equal(1, client._link:status().pending) -- its place is free once the answer has come
     at(client, "reply(held, 1)")
-    assert(client:request("thread/loaded/list", {}))
+    assert.equal(0, client._link:status().pending)
   end)
 
   it("after the end say that the client is closed", function()
@@ -1165,5 +1165,236 @@ describe("a loop that does not keep up", function()
     at(client, "")
     at(client, [[write(line("item/agentMessage/delta"):rep(50000)) say "done" finish()]])
     assert.equal("done", assert(asked:join()).final_message)
+  end)
+end)
+
+--- Every method that the client or a turn reads more of than its ids.
+local read_methods = {
+  "item/started", "item/completed", "item/fileChange/patchUpdated", "turn/completed",
+  "serverRequest/resolved", "thread/tokenUsage/updated", "turn/diff/updated", "turn/plan/updated",
+  "item/agentMessage/delta", "turn/started",
+}
+
+describe("a notification of odd shape", function()
+  --- Sends each method with params in which one field has each odd value, by the server.
+  local function send_odd(client, own_turn, methods)
+    at(client, ([[
+      local methods, own_turn = json.decode [==[%s]==], %s
+      local odd = { json.null, json.array {}, json.object {}, "text", 7, 1.5, true,
+        { 1, 2 }, { id = json.null }, { id = {} }, { last = { 1, 2 } }, { last = 5 },
+        { status = 5 }, { type = {} } }
+      local fields = { "item", "itemId", "changes", "turn", "requestId", "tokenUsage", "diff",
+        "plan", "delta", "threadId", "turnId" }
+      for _, method in ipairs(methods) do
+        send { method = method }
+        for _, value in ipairs(odd) do
+          send { method = method, params = value }
+          send { method = method, params = { threadId = thread, turnId = own_turn and turn } }
+          for _, field in ipairs(fields) do
+            local params = { threadId = thread, turnId = own_turn and turn or nil }
+            params[field] = value
+            send { method = method, params = params }
+          end
+        end
+      end
+    ]]):format(json.encode(json.array(methods)), own_turn))
+  end
+
+  it("breaks nothing", function()
+    local client <close> = connect ""
+    local thread = assert(client:thread())
+    local heard = 0
+    local all <close> = client:on("*", function() heard = heard + 1 end) -- luacheck: ignore 211
+    local stream = thread:run "hello"
+    at(client, [[note "item/started:commandExecution"]])
+    local others = {}
+    for _, method in ipairs(read_methods) do
+      if method ~= "turn/completed" then others[#others + 1] = method end
+    end
+    send_odd(client, true, others)
+    send_odd(client, false, { "turn/completed" })
+    assert.is_true(heard > 1000)
+    assert.equal(stream, thread:running())
+    at(client, [[say "unharmed" note "thread/tokenUsage/updated" finish()]])
+    for event in stream do
+      assert.is_true(event.delta == nil or type(event.delta) == "string")
+    end
+    local result = assert(stream:result())
+    assert.equal("unharmed", result.final_message)
+    assert.equal(100, result.usage.input_tokens)
+  end)
+
+  it("ends the turn with an error where it is the turn's end", function()
+    local client <close> = connect ""
+    local thread = assert(client:thread())
+    for _, odd in ipairs {
+      "nil", "json.null", "{}", "7", "{ id = turn }", '{ id = turn, status = "strange" }',
+    } do
+      local stream = thread:run "hello"
+      at(client, ([[
+        active = false
+        send { method = "turn/completed",
+          params = { threadId = thread, turnId = turn, turn = %s } }
+      ]]):format(odd))
+      local _, err = within(5, drain, stream)
+      assert.equal("protocol", err.kind)
+      assert.equal("status", err.code)
+    end
+    local stream = thread:run "hello"
+    at(client, [[
+      note("turn/completed:failed", { turn = { error = json.null } })
+    ]])
+    local _, err = within(5, drain, stream)
+    assert.equal("rpc", err.kind)
+    assert.equal("the turn failed", err.message)
+  end)
+end)
+
+describe("an answer of odd shape", function()
+  it("is an error of kind `protocol`", function()
+    local client <close> = connect ""
+    local thread = assert(client:thread())
+    for _, odd in ipairs {
+      "json.null", "7", '"text"', "{}", "{ thread = 7, turn = 7 }", "{ thread = {}, turn = {} }",
+      "{ thread = { id = 7 }, turn = { id = 7 } }",
+    } do
+      at(client, ([[
+        on["thread/start"] = function(m) reply(m, %s) end
+        on["turn/start"] = on["thread/start"]
+      ]]):format(odd))
+      local answer, err = client:thread()
+      assert.is_nil(answer)
+      assert.equal("protocol", err.kind)
+      answer, err = thread:ask "hello"
+      assert.is_nil(answer)
+      assert.equal("protocol", err.kind)
+      assert.is_nil(thread:running())
+    end
+  end)
+
+  it("has its error's data in the error, whatever that is", function()
+    local client <close> = connect ""
+    local thread = assert(client:thread())
+    for _, data in ipairs { '"text"', "{ 1, 2 }", "json.null", "{ thread_id = 5 }" } do
+      at(client, ([[
+        on["turn/start"] = function(m)
+          refuse(m, { code = -32603, message = "no", data = %s })
+        end
+      ]]):format(data))
+      local answer, err = thread:ask "hello"
+      assert.is_nil(answer)
+      assert.equal(-32603, err.code)
+      assert.equal("no", err.message)
+      assert.is_table(err.data)
+    end
+  end)
+end)
+
+describe("closing", function()
+  it("ends all that runs, and leaves no process", function()
+    local asked, decided = async.signal(), nil
+    local client = connect('on["model/list"] = function() end', {
+      restart = 5,
+      policies = policy(function()
+        asked:notify()
+        local at_last <close> = setmetatable({}, { -- luacheck: ignore 211
+          __close = function() decided = "cancelled" end,
+        })
+        async.sleep(1000)
+        decided = "accepted"
+        return "accept"
+      end),
+    })
+    local thread, other = assert(client:thread()), assert(client:thread())
+    local stream = thread:run "one"
+    local waiting = async.spawn(function() return other:ask "two" end)
+    local call = async.spawn(function() return client:request("model/list", {}) end)
+    local queued = {}
+    for i = 1, 100 do
+      queued[i] = async.spawn(function() return client:request("model/list", {}) end)
+    end
+    local steered = async.spawn(function() return thread:steer "more" end)
+    client:notify("test/run", { code = [[
+      ask("item/commandExecution/requestApproval", "0")
+    ]] })
+    asked:wait()
+    local pid = client.pid
+    within(5, client.close, client)
+    assert.is_false(program.alive(pid))
+    assert.equal("cancelled", decided)
+    local _, err = within(1, drain, stream)
+    assert.equal("closed", err.kind)
+    assert.matches("was closed", err.message)
+    for _, task in ipairs { waiting, call, queued[1], queued[100], steered } do
+      local answer
+      answer, err = within(1, function() return task:join() end)
+      assert.is_nil(answer)
+      assert.equal("closed", err.kind)
+    end
+    for _, task in ipairs(queued) do task:join() end
+    assert.same({}, client._pending)
+    assert.same({}, client._turns)
+    assert.equal(pid, client.pid)
+  end)
+
+  it("ends a server that does not heed the end of its input", function()
+    local client = connect "function at_end() uv.sleep(60000) end"
+    local pid = client.pid
+    within(5, client.close, client)
+    assert.is_false(program.alive(pid))
+  end)
+
+  it("ends a server that does not heed signals either", function()
+    local client = connect("", { command = { "sh", "-c", "trap '' INT TERM; while :; do "
+      .. '"$0" "$1" "$2"; done', program.path, SERVER, "function at_end() uv.sleep(60000) end" } })
+    local pid = client.pid
+    within(8, client.close, client)
+    assert.is_false(program.alive(pid))
+  end)
+
+  it("works from several tasks, from a handler, and outside of tasks", function()
+    local client = connect ""
+    local tasks = {}
+    for i = 1, 3 do tasks[i] = async.spawn(function() client:close() end) end
+    for _, task in ipairs(tasks) do task:join() end
+    assert.is_false(program.alive(client.pid))
+
+    client = connect("", { policies = policy(function(request) request.client:close() end) })
+    local stream = assert(client:thread()):run "go"
+    client:request("test/run", { code = 'ask("item/commandExecution/requestApproval", "0")' })
+    local _, err = within(5, drain, stream)
+    assert.equal("closed", err.kind)
+    assert.is_true(program.eventually(function() return not program.alive(client.pid) end))
+
+    client = connect ""
+    local timer = require("luv").new_timer()
+    timer:start(0, 0, function()
+      timer:close()
+      client:close()
+    end)
+    assert.is_true(program.eventually(function() return not program.alive(client.pid) end))
+  end)
+
+  it("happens at the end of a block, also of one that fails", function()
+    local pid
+    assert.error_matches(function()
+      local client <close> = connect ""
+      pid = client.pid
+      error "oh"
+    end, "oh")
+    assert.is_false(program.alive(pid))
+  end)
+
+  it("while it is started anew starts nothing more", function()
+    local client = connect('on["initialize"] = function(m) uv.sleep(300) answer(m) end',
+      { restart = 5 })
+    client:request("test/run", { code = "die(9)" })
+    local call = async.spawn(function() return client:request("model/list", {}) end)
+    async.sleep(0.1)
+    within(5, client.close, client)
+    local answer, err = within(5, function() return call:join() end)
+    assert.is_nil(answer)
+    assert.equal("closed", err.kind)
+    assert.is_true(program.eventually(function() return not program.alive(client.pid) end))
   end)
 end)
