@@ -6,7 +6,7 @@
  * duplicate keys hang on a metatable of their object. */
 #include "json.h"
 
-#include <lualib.h>
+#include <lauxlib.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,12 +15,13 @@
 #include "bind.h"
 #include "err.h"
 #include "modules.h"
+#include "parse.h"
 
 static const char array_type[] = "codex.json.array";
 static const char object_type[] = "codex.json.object";
 static const char number_type[] = "codex.json.number";
 static const char box_type[] = "codex.json.box";
-enum { MAX_DEPTH = 1000, PRESIZED = 1 << 20 };
+enum { MAX_DEPTH = 1000, PRESIZED = 1 << 20, FEW_KEYS = 16 };
 
 /* ---- Reading ------------------------------------------------------------------------------ */
 
@@ -157,12 +158,19 @@ static void push_value(lua_State *L, box *b, const cJSON *item) {
   }
 }
 
+static bool read_plain(lua_State *L, box *b, const char *text, size_t n) {
+  bool read = cx_parse_json(L, text, n, array_type, &b->scratch);
+  cx_buf_free(&b->scratch);
+  return read;
+}
+
 /* decode(text) -> value | nil, message, name */
 static int json_decode(lua_State *L) {
   size_t n;
   const char *text = luaL_checklstring(L, 1, &n);
   box *b = lua_touserdata(L, lua_upvalueindex(1));
   box_empty(b);
+  if (read_plain(L, b, text, n)) return 1;
   int rc = cx_json_parse(&b->json, text, n);
   if (rc != 0) {
     lua_pushnil(L);
@@ -182,6 +190,7 @@ int cx_bind_push_json(lua_State *L, const char *text, size_t n) {
   box *b = lua_touserdata(L, -1);
   lua_pop(L, 1);
   box_empty(b);
+  if (read_plain(L, b, text, n)) return 0;
   int rc = cx_json_parse(&b->json, text, n);
   if (rc != 0) return rc;
   push_value(L, b, b->json.root);
@@ -268,23 +277,32 @@ static void write_pair(writer *w, bool first) {
   write_value(w);
 }
 
-/* Leaves a sorted list of the keys on the stack, so that the same value gives the same text. */
-static lua_Integer push_keys(writer *w, int object) {
-  lua_State *L = w->L;
-  lua_Integer n = 0;
-  lua_newtable(L);
-  int keys = lua_gettop(L);
-  for (lua_pushnil(L); lua_next(L, object); lua_pop(L, 1)) {
+typedef struct {
+  const char *text;
+  size_t n;
+} key;
+
+static int compare_keys(const void *a, const void *b) {
+  const key *x = a, *y = b;
+  int order = memcmp(x->text, y->text, x->n < y->n ? x->n : y->n);
+  return order ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+static size_t count_keys(lua_State *L, int object) {
+  size_t n = 0;
+  for (lua_pushnil(L); lua_next(L, object); lua_pop(L, 1), n++)
     if (lua_type(L, -2) != LUA_TSTRING)
       luaL_error(L, "a table with a %s key cannot be written as JSON (neither array nor object)",
                  luaL_typename(L, -2));
-    lua_pushvalue(L, -2);
-    lua_rawseti(L, keys, ++n);
-  }
-  lua_pushvalue(L, lua_upvalueindex(1)); /* table.sort */
-  lua_pushvalue(L, keys);
-  lua_call(L, 1, 0);
   return n;
+}
+
+/* Sorted, so that the same value gives the same text. The object keeps the texts. */
+static void sort_keys(lua_State *L, int object, key *keys) {
+  size_t n = 0;
+  for (lua_pushnil(L); lua_next(L, object); lua_pop(L, 1), n++)
+    keys[n].text = lua_tolstring(L, -2, &keys[n].n);
+  qsort(keys, n, sizeof *keys, compare_keys);
 }
 
 static lua_Integer write_duplicates(writer *w, int object, lua_Integer written) {
@@ -303,20 +321,23 @@ static lua_Integer write_duplicates(writer *w, int object, lua_Integer written) 
 static void write_object(writer *w) {
   lua_State *L = w->L;
   int object = lua_gettop(L);
+  key few[FEW_KEYS], *keys = few;
+  size_t n = count_keys(L, object);
+  if (n > FEW_KEYS) keys = lua_newuserdatauv(L, n * sizeof *keys, 0);
+  sort_keys(L, object, keys);
   add(w, "{", 1);
   w->depth++;
-  lua_Integer n = push_keys(w, object);
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(L, object + 1, i);
+  for (size_t i = 0; i < n; i++) {
+    lua_pushlstring(L, keys[i].text, keys[i].n);
     lua_pushvalue(L, -1);
     lua_rawget(L, object);
-    write_pair(w, i == 1);
+    write_pair(w, i == 0);
     lua_pop(L, 2);
   }
   lua_settop(L, object);
-  n = write_duplicates(w, object, n);
+  lua_Integer written = write_duplicates(w, object, (lua_Integer)n);
   w->depth--;
-  if (n > 0) newline(w);
+  if (written > 0) newline(w);
   add(w, "}", 1);
 }
 
@@ -368,7 +389,7 @@ static void write_value(writer *w) {
 /* encode(value [, { pretty =, repair = }]) -> text; keys are sorted */
 static int json_encode(lua_State *L) {
   luaL_checkany(L, 1);
-  box *b = lua_touserdata(L, lua_upvalueindex(2));
+  box *b = lua_touserdata(L, lua_upvalueindex(1));
   cx_buf_drop(&b->scratch, b->scratch.len);
   writer w = {L, &b->scratch, false, false, 0};
   if (lua_istable(L, 2)) {
@@ -443,11 +464,7 @@ int luaopen_codex_core_json(lua_State *L) {
   lua_pushvalue(L, -1);
   lua_pushcclosure(L, json_decode, 1);
   lua_setfield(L, -3, "decode");
-  lua_getglobal(L, LUA_TABLIBNAME);
-  lua_getfield(L, -1, "sort");
-  lua_remove(L, -2);
-  lua_insert(L, -2);
-  lua_pushcclosure(L, json_encode, 2);
+  lua_pushcclosure(L, json_encode, 1);
   lua_setfield(L, -2, "encode");
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "null");

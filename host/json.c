@@ -291,8 +291,21 @@ static int quote_special(cx_buf *out, const unsigned char *s, size_t n) {
   return rc ? rc : (int)length;
 }
 
+/* Most strings need no more than their quotes. */
+static int quote_plain(cx_buf *out, const char *bytes, size_t n) {
+  char *room = cx_buf_room(out, n + 2);
+  if (!room) return CX_EMEMORY;
+  room[0] = room[n + 1] = '"';
+  memcpy(room + 1, bytes, n);
+  cx_buf_added(out, n + 2);
+  return 0;
+}
+
 int cx_json_quote(cx_buf *out, const char *bytes, size_t n, bool repair, size_t *bad) {
   const unsigned char *s = (const unsigned char *)bytes;
+  size_t first = 0;
+  while (first < n && is_plain(s[first])) first++;
+  if (first == n) return quote_plain(out, bytes, n);
   int rc = cx_buf_add(out, "\"", 1);
   for (size_t i = 0; i < n && rc == 0;) {
     size_t plain = i;

@@ -175,3 +175,71 @@ describe("a round trip", function()
     collectgarbage(pause)
   end)
 end)
+
+describe("the short way of reading", function()
+  local function differ(a, b, path)
+    if math.type(a) ~= math.type(b) or type(a) ~= type(b) then return path end
+    if type(a) ~= "table" then return a ~= b and path or nil end
+    if json.duplicates(a) then
+      return differ(json.duplicates(a), json.duplicates(b), path .. " (duplicates)")
+    elseif getmetatable(a) ~= getmetatable(b) then
+      return path .. " (mark)"
+    end
+    for key, value in pairs(a) do
+      local found = differ(value, b[key], path .. "." .. tostring(key))
+      if found then return found end
+    end
+    for key in pairs(b) do
+      if a[key] == nil then return path .. "." .. tostring(key) end
+    end
+  end
+
+  -- A NUL beside it sends the same text the long way.
+  local function check(text)
+    local short = json.decode(text)
+    if short == nil then return end
+    local long, message = json.decode("[" .. text .. ',"\\u0000"]')
+    if not long then error(("%s is read, but is not JSON: %s"):format(text, message)) end
+    local where = differ(short, long[1], "value")
+    if where then error(("%s of %s depends on the way"):format(where, text)) end
+  end
+
+  it("agrees with the long one on what is at its limits", function()
+    for _, text in ipairs {
+      "0", "-0", "-0.0", "01", "1.", ".5", "-", "+1", "1e3", "1E-3", "0.1", "1.0", "-2.50", "nan",
+      "0x10", "123456789012345", "123456789012345678", "1234567890123456789", "9007199254740993",
+      "12345678901234567890", "0.123456789012345", "0.1234567890123456", "99999999.9999999",
+      "tru", "true", "nullx", "[]", "{}", "[ ]", "{ }", "[1,]", "{,}", "[,1]", '{"a":1,}', '{"a"}',
+      " [ 1 , 2 ] ", '\t{ "a" : [ ] }\r\n', "[1]]", '{"a":1}}', '"', '"\\', '"\\u12', '"a\nb"',
+      [["\u00e9\u20ac\u0041\"\\\/\b\f\n\r\t"]], [["\ud83d\ude00"]], [["\ud83d"]], [["\x41"]],
+      [["a\u0000b"]], '"\xff"', '"\xed\xa0\x80"', '{"":""}', '{"a":1,"a":2}', '{"a":{"b":1,"b":2}}',
+      ("["):rep(99) .. ("]"):rep(99), ("["):rep(101) .. ("]"):rep(101),
+    } do
+      check(text)
+    end
+  end)
+
+  it("agrees with the long one on tables of every size around those it holds", function()
+    for n = 0, 140 do
+      local items, fields = {}, {}
+      for i = 1, n do items[i], fields[i] = tostring(i), ('"k%d":[%d,{}]'):format(i, i) end
+      check("[" .. table.concat(items, ",") .. "]")
+      check("{" .. table.concat(fields, ", ") .. "}")
+      fields[#fields + 1] = '"k1":0'
+      check("{" .. table.concat(fields, ",") .. "}")
+    end
+  end)
+
+  it("agrees with the long one on real messages, also where a byte is another one", function()
+    math.randomseed(11)
+    local bytes = '{}[]",:\\0129.-eEtfnu \xff\xc3a'
+    for line in io.lines "tests/fixtures/appserver-0.169.0-cmd-approval-accept.jsonl" do
+      assert.is_table(json.decode(line))
+      check(line)
+      for _ = 1, 40 do
+        local at, with = math.random(#line), math.random(#bytes)
+        check(line:sub(1, at - 1) .. bytes:sub(with, with) .. line:sub(at + 1))
+      end
+    end
+  end)
+end)

@@ -32,7 +32,7 @@ local may = {
   ["bindings/bind"] = "err log",
   ["bindings/modules"] = "",
 }
-local binding = parsers .. " paths proc http httpd secret ws link bind argv modules"
+local binding = parsers .. " paths proc http httpd secret ws link bind argv parse modules"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {
