@@ -9,7 +9,7 @@
 #include "err.h"
 #include "json.h"
 
-enum { WINDOW = 64, FIRST_BUCKETS = 64 };
+enum { WINDOW = 64, FIRST_BUCKETS = 64, KEPT = 64 * 1024 };
 
 /* ---- Reading the outer object -------------------------------------------------------------- */
 
@@ -22,9 +22,10 @@ static const char *skip_space(const char *s, const char *end) {
 
 /* `s` stands at the quote; behind the closing one, or NULL. */
 static const char *skip_string(const char *s, const char *end) {
-  for (s++; s < end; s++) {
-    if (*s == '"') return s + 1;
-    if (*s == '\\') s++;
+  for (s++; (s = memchr(s, '"', (size_t)(end - s))); s++) {
+    const char *before = s;
+    while (before[-1] == '\\') before--; /* there is the opening quote at the latest */
+    if ((s - before) % 2 == 0) return s + 1;
   }
   return NULL;
 }
@@ -292,22 +293,28 @@ static void answer(cx_rpc *rpc, call *c, int code, const cx_rpc_message *message
 }
 
 /* What is sent is pending first: the answer may come while on_send still runs, and then the call is
- * no more. The text is not kept while the answer is awaited. */
-static int send_call(cx_rpc *rpc, call *c) {
+ * no more. */
+static int send_call(cx_rpc *rpc, call *c, const cx_buf *message) {
   uint64_t number = c->number;
+  add_pending(rpc, c);
+  int rc = rpc->events.on_send(rpc->user, cx_buf_bytes(message), message->len);
+  return rc != 0 && take_pending(rpc, number) ? rc : 0;
+}
+
+/* The text is not kept while the answer is awaited. */
+static int send_queued(cx_rpc *rpc, call *c) {
   cx_buf message = c->message;
   c->message = (cx_buf){0};
-  add_pending(rpc, c);
-  int rc = rpc->events.on_send(rpc->user, cx_buf_bytes(&message), message.len);
+  int rc = send_call(rpc, c, &message);
   cx_buf_free(&message);
-  return rc != 0 && take_pending(rpc, number) ? rc : 0;
+  return rc;
 }
 
 /* Sends what has waited for a place. */
 static void pump(cx_rpc *rpc) {
   while (rpc->first && rpc->pending < rpc->options.window && !rpc->ended) {
     call *c = take_queued(rpc, &rpc->first);
-    int rc = send_call(rpc, c);
+    int rc = send_queued(rpc, c);
     if (rc != 0) answer(rpc, c, rc, NULL);
   }
 }
@@ -335,6 +342,14 @@ static int add_method(cx_rpc *rpc, const char *method, cx_span params) {
   return rc ? rc : cx_buf_add_string(out, "}\n");
 }
 
+/* The memory of one message serves the next, unless it was a large one. */
+static void give_back(cx_rpc *rpc, cx_buf *message) {
+  if (rpc->out.cap || message->cap > KEPT)
+    cx_buf_free(message);
+  else
+    rpc->out = *message;
+}
+
 /* Also after the end of the other side's output: it may still wait for what it asked before. */
 static int send_out(cx_rpc *rpc, int rc) {
   if (rc == 0) rc = rpc->events.on_send(rpc->user, cx_buf_bytes(&rpc->out), rpc->out.len);
@@ -343,12 +358,13 @@ static int send_out(cx_rpc *rpc, int rc) {
 }
 
 static int add_id(cx_rpc *rpc, uint64_t number) {
-  char digits[24];
+  char text[24], *digits = text + sizeof text;
   const char *prefix = rpc->options.prefix;
-  snprintf(digits, sizeof digits, "%" PRIu64, number);
+  do *--digits = (char)('0' + number % 10);
+  while (number /= 10);
   int rc = cx_buf_add_string(&rpc->out, prefix ? "\"id\":\"" : "\"id\":");
   if (rc == 0 && prefix) rc = cx_buf_add_string(&rpc->out, prefix);
-  if (rc == 0) rc = cx_buf_add_string(&rpc->out, digits);
+  if (rc == 0) rc = cx_buf_add(&rpc->out, digits, (size_t)(text + sizeof text - digits));
   return rc ? rc : cx_buf_add_string(&rpc->out, prefix ? "\"," : ",");
 }
 
@@ -361,15 +377,18 @@ int cx_rpc_call(cx_rpc *rpc, const char *method, const char *params, size_t n, u
   if (rc == 0) rc = add_method(rpc, method, (cx_span){params, n});
   call *c = rc == 0 ? malloc(sizeof *c) : NULL;
   if (!c) return CX_EMEMORY;
-  *c = (call){.number = *number, .due = due, .message = rpc->out};
-  rpc->out = (cx_buf){0};
+  *c = (call){.number = *number, .due = due};
   if (due && (!rpc->next_due || due < rpc->next_due)) rpc->next_due = due;
+  cx_buf message = rpc->out; /* on_send may call again */
+  rpc->out = (cx_buf){0};
   if (rpc->pending >= rpc->options.window || rpc->first) {
+    c->message = message;
     add_queued(rpc, c);
     return 0;
   }
-  rc = send_call(rpc, c);
+  rc = send_call(rpc, c, &message);
   if (rc != 0) free_call(c);
+  give_back(rpc, &message);
   return rc;
 }
 
