@@ -29,7 +29,7 @@ struct cx_pipe {
   uv_loop_t *loop;
   side in, out;
   uv_fs_t file_read;
-  char *file_data;
+  char *buffer;
   size_t read_size;
   uv_idle_t last;   /* its closing is the last thing that happens */
   unsigned handles; /* open libuv handles and the request in the thread pool */
@@ -45,7 +45,7 @@ static void changed(cx_pipe *pipe) {
 static void release(cx_pipe *pipe) {
   if (--pipe->handles > 0) return;
   if (pipe->events.on_closed) pipe->events.on_closed(pipe->user);
-  free(pipe->file_data);
+  free(pipe->buffer);
   free(pipe);
 }
 
@@ -89,17 +89,17 @@ static void end_input(cx_pipe *pipe, int reason) {
   changed(pipe);
 }
 
+/* One buffer for all reads, made for the first. */
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   (void)suggested;
-  const cx_pipe *pipe = handle->data;
-  buf->base = malloc(pipe->read_size);
-  buf->len = buf->base ? pipe->read_size : 0;
+  cx_pipe *pipe = handle->data;
+  if (!pipe->buffer) pipe->buffer = malloc(pipe->read_size);
+  *buf = uv_buf_init(pipe->buffer, pipe->buffer ? (unsigned)pipe->read_size : 0);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   cx_pipe *pipe = stream->data;
   if (n > 0) pipe->events.on_input(pipe->user, buf->base, (size_t)n);
-  free(buf->base);
   if (n < 0) end_input(pipe, (int)n);
 }
 
@@ -113,7 +113,7 @@ static void on_file_read(uv_fs_t *request) {
   if (pipe->closing) {
     close_side(pipe, &pipe->in);
   } else if (n > 0) {
-    pipe->events.on_input(pipe->user, pipe->file_data, (size_t)n);
+    pipe->events.on_input(pipe->user, pipe->buffer, (size_t)n);
     if (!pipe->closing) read_file(pipe);
   } else {
     end_input(pipe, n == 0 ? UV_EOF : (int)n);
@@ -123,7 +123,7 @@ static void on_file_read(uv_fs_t *request) {
 
 static int read_file(cx_pipe *pipe) {
   if (pipe->paused || pipe->reading_file) return 0;
-  uv_buf_t buf = uv_buf_init(pipe->file_data, (unsigned)pipe->read_size);
+  uv_buf_t buf = uv_buf_init(pipe->buffer, (unsigned)pipe->read_size);
   pipe->file_read.data = pipe;
   int rc = uv_fs_read(pipe->loop, &pipe->file_read, pipe->in.fd, &buf, 1, -1, on_file_read);
   if (rc != 0) return rc;
@@ -203,6 +203,7 @@ static int write_later(cx_pipe *pipe, const char *data, size_t n) {
 int cx_pipe_write(cx_pipe *pipe, const char *data, size_t n) {
   if (!pipe->out.open || pipe->ending) return CX_ECLOSED;
   if (pipe->status.write_error) return pipe->status.write_error;
+  if (n == 0) return 0;
   if (n > INT_MAX) return CX_ETOOLONG;
   if (pipe->out.is_file) return write_file(pipe, data, n);
   uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)n);
@@ -257,7 +258,7 @@ int cx_pipe_open(cx_pipe **opened, uv_loop_t *loop, int in, int out, size_t read
   pipe->out.flags = fcntl(out, F_GETFL);
   int rc = open_side(pipe, &pipe->in, in);
   if (rc == 0) rc = open_side(pipe, &pipe->out, out);
-  if (rc == 0 && pipe->in.is_file && !(pipe->file_data = malloc(pipe->read_size))) rc = CX_EMEMORY;
+  if (rc == 0 && pipe->in.is_file && !(pipe->buffer = malloc(pipe->read_size))) rc = CX_EMEMORY;
   if (rc == 0) rc = resume(pipe);
   if (rc != 0) {
     memset(&pipe->events, 0, sizeof pipe->events);

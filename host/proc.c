@@ -34,6 +34,7 @@ struct cx_proc {
   uint64_t due[DEADLINES]; /* loop time in ms, 0 when it does not run */
   uint64_t heard;          /* loop time of the last output */
   size_t drained;          /* bytes read since the exit */
+  char *kept;              /* the read buffer, with keep_buffer */
   bool has_in, has_out, has_err, in_ending, paused, stopping, closing;
 };
 
@@ -46,6 +47,7 @@ static void on_handle_closed(uv_handle_t *handle) {
   if (--proc->handles > 0) return;
   if (proc->events.on_closed) proc->events.on_closed(proc->user);
   cx_buf_free(&proc->tail.buf);
+  free(proc->kept);
   free(proc);
 }
 
@@ -118,12 +120,21 @@ static void on_timer(uv_timer_t *timer) {
 
 /* ---- Reading ------------------------------------------------------------------------------ */
 
-/* A buffer lives only for one read: an idle child holds none. */
+/* A buffer lives only for one read: an idle child holds none. With `keep_buffer` one stays, as
+ * taking and giving back so much each time costs more than reading a short message. */
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   (void)suggested;
-  const cx_proc *proc = handle->data;
-  buf->base = malloc(proc->options.read_size);
+  cx_proc *proc = handle->data;
+  buf->base = proc->kept ? proc->kept : malloc(proc->options.read_size);
   buf->len = buf->base ? proc->options.read_size : 0;
+  proc->kept = NULL;
+}
+
+static void give_back(cx_proc *proc, char *buffer) {
+  if (proc->options.keep_buffer && !proc->kept)
+    proc->kept = buffer;
+  else
+    free(buffer);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
@@ -136,7 +147,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
     else if (proc->events.on_output)
       proc->events.on_output(proc->user, buf->base, (size_t)n);
   }
-  free(buf->base);
+  give_back(proc, buf->base);
   if (n > 0 && proc->status.exited) proc->drained += (size_t)n;
   if (n < 0 && is_out)
     close_pipe(&proc->out, &proc->has_out);

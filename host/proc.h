@@ -36,6 +36,7 @@ typedef struct cx_proc_options {
   uint64_t grace_ms;        /* between the polite signal and SIGKILL (2000) */
   uint64_t drain_ms;        /* for reading on after the exit (500) */
   int stop_signal;          /* the polite one (SIGTERM) */
+  bool keep_buffer;         /* hold the read buffer while the child lives */
   bool same_group;          /* stay in our process group, as a program on the terminal must */
 } cx_proc_options;
 
