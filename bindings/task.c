@@ -7,7 +7,8 @@
 
 /* running(thread | nil): said by the scheduler around every resumption */
 static int task_running(lua_State *L) {
-  cx_bind_env(L)->running = lua_tothread(L, 1);
+  cx_env *env = lua_touserdata(L, lua_upvalueindex(1));
+  env->running = lua_tothread(L, 1);
   return 0;
 }
 
@@ -23,9 +24,12 @@ static int task_live(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"running", task_running}, {"live", task_live}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"live", task_live}, {NULL, NULL}};
 
 int luaopen_codex_core_task(lua_State *L) {
   luaL_newlib(L, functions);
+  lua_pushlightuserdata(L, cx_bind_env(L)); /* looked up once: it is said twice for each step */
+  lua_pushcclosure(L, task_running, 1);
+  lua_setfield(L, -2, "running");
   return 1;
 }

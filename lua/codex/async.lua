@@ -62,24 +62,19 @@ end
 local function after_step(task, ok, value, ...)
   core.running(nil)
   current = nil
+  if value ~= nil and value == task._wait then return end
   if coroutine.status(task._co) == "dead" then
     if ok then return finish(task, value, ...) end
     task._traceback = tostring(value)
     return finish(task, false, value)
   end
-  if task._wait == nil or value ~= task._wait then push(task) end -- a bare coroutine.yield()
+  push(task) -- a bare coroutine.yield()
 end
 
-local function step(task)
-  local values = task._resumed
-  task._resumed = nil
+local function step(task, ...)
   current = task
   core.running(task._co)
-  if values then
-    after_step(task, coroutine.resume(task._co, table.unpack(values, 1, values.n)))
-  else
-    after_step(task, coroutine.resume(task._co))
-  end
+  after_step(task, coroutine.resume(task._co, ...))
 end
 
 local function run_queue()
@@ -87,19 +82,42 @@ local function run_queue()
     local task = queue[first]
     queue[first] = nil
     first = first + 1
-    if not task._done then step(task) end
+    if not task._done then
+      local values = task._resumed
+      task._resumed = nil
+      if values then
+        step(task, table.unpack(values, 1, values.n))
+      else
+        step(task)
+      end
+    end
   end
   first, last = 1, 0
 end
 
-local function drain()
-  if draining then return end
+local function run_first(task, ...)
+  step(task, ...)
+  run_queue()
+end
+
+local function guarded(run, ...)
   draining = true
-  local ok, err = pcall(run_queue)
+  local ok, err = pcall(run, ...)
   draining, current = false, nil
   if ok then return end
   core.running(nil) -- memory ran out; those who wait for other things go on
   error(err, 0)
+end
+
+local function drain()
+  if not draining then guarded(run_queue) end
+end
+
+--- The task goes on with these values: now, or when those before it have.
+local function go_on(task, ...)
+  if not draining then return guarded(run_first, task, ...) end
+  if select("#", ...) > 0 then task._resumed = table.pack(...) end
+  push(task)
 end
 
 -- ---- Waiting -----------------------------------------------------------------------------------
@@ -119,6 +137,44 @@ local function after_wait(task, ...)
   return ...
 end
 
+--- The task that runs and may wait; its cancellation is raised here.
+---@return codex.Task
+local function waiter(level)
+  local task = current
+  if not task then error("cannot wait outside a task", level) end
+  if coroutine.running() ~= task._co then
+    error("cannot wait inside a coroutine of one's own; use codex.spawn", level)
+  end
+  check(task)
+  return task
+end
+
+--- Whether the running task may wait: raises an error where it may not or is cancelled. To be
+--- called before something is begun whose end `park` waits for.
+function M.may_wait() waiter(3) end
+
+--- Waits until `unpark` is called with this very table, and returns what else that was given. The
+--- table is used once; its `close` method is called when the task is cancelled. This is `await`
+--- for those who keep a table for each wait in any case.
+---@async
+---@param wait table
+---@return any ...
+function M.park(wait)
+  local task = current
+  wait.task = task
+  task._wait = wait
+  return after_wait(task, coroutine.yield(wait))
+end
+
+--- Ends a wait, the first time it is called.
+---@param wait table
+function M.unpark(wait, ...)
+  local task = wait.task
+  if not task or task._wait ~= wait then return end
+  task._wait = nil
+  go_on(task, ...)
+end
+
 --- Waits until the function given to `start` is called, and returns what it was called with.
 ---
 --- `start` may return something with a `close` method; it is called when the task is cancelled
@@ -127,28 +183,23 @@ end
 ---@param start fun(resume: fun(...: any)): { close: fun(self: table) }?
 ---@return any ...
 function M.await(start)
-  local task = current
-  if not task then error("cannot wait outside a task", 2) end
-  if coroutine.running() ~= task._co then
-    error("cannot wait inside a coroutine of one's own; use codex.spawn", 2)
-  end
-  check(task)
-  local wait = {}
+  local task = waiter(3)
+  local wait, over, values = nil, false, nil
   local function resume(...)
-    if wait.over then return end
-    wait.over = true
-    if select("#", ...) > 0 then wait.values = table.pack(...) end
-    if not wait.yielded then return end
-    task._wait, task._resumed = nil, wait.values
-    push(task)
-    drain()
+    if over then return end
+    over = true
+    if wait then return M.unpark(wait, ...) end
+    values = table.pack(...)
   end
-  wait.closable = start(resume)
-  if wait.over then
-    if wait.values then return table.unpack(wait.values, 1, wait.values.n) end
-    return
-  end
-  wait.yielded = true
+  local closable = start(resume)
+  if over then return table.unpack(values, 1, values.n) end
+  wait = {
+    task = task,
+    close = function()
+      over = true
+      if closable then closable:close() end
+    end,
+  }
   task._wait = wait
   return after_wait(task, coroutine.yield(wait))
 end
@@ -258,9 +309,8 @@ function Task:cancel(reason)
     if not self._started then finish(self, false, self._cancel) end
     return
   end
-  wait.over = true
   self._wait = nil
-  if wait.closable then wait.closable:close() end
+  if wait.close then wait:close() end
   push(self)
   drain()
 end
