@@ -345,6 +345,13 @@ static int link_send(lua_State *L) {
   return done(L, p->link ? cx_link_send(p->link, data.at, data.n) : CX_ECLOSED);
 }
 
+/* flush(): what was kept back to leave together leaves now */
+static int link_flush(lua_State *L) {
+  peer *p = self(L);
+  if (p->link) cx_link_flush(p->link);
+  return 0;
+}
+
 static int link_pause(lua_State *L) {
   peer *p = self(L);
   if (p->link) cx_link_pause(p->link, lua_toboolean(L, 2));
@@ -426,13 +433,12 @@ static int link_stderr(lua_State *L) {
   return 2;
 }
 
-static const luaL_Reg methods[] = {{"call", link_call},     {"forget", link_forget},
-                                   {"notify", link_notify}, {"reply", link_reply},
-                                   {"refuse", link_refuse}, {"send", link_send},
-                                   {"pause", link_pause},   {"finish", link_finish},
-                                   {"stop", link_stop},     {"close", link_close},
-                                   {"status", link_status}, {"unwritten", link_unwritten},
-                                   {"stderr", link_stderr}, {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"call", link_call},     {"forget", link_forget}, {"notify", link_notify},
+    {"reply", link_reply},   {"refuse", link_refuse}, {"send", link_send},
+    {"pause", link_pause},   {"finish", link_finish}, {"stop", link_stop},
+    {"close", link_close},   {"status", link_status}, {"unwritten", link_unwritten},
+    {"stderr", link_stderr}, {"flush", link_flush},   {NULL, NULL}};
 static const luaL_Reg meta[] = {{"__gc", link_gc}, {"__close", link_close}, {NULL, NULL}};
 static const luaL_Reg functions[] = {
     {"spawn", link_spawn}, {"open", link_open}, {"read", link_read}, {NULL, NULL}};

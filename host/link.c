@@ -8,6 +8,8 @@
 #include "lines.h"
 #include "pipe.h"
 
+enum { CORKED = 64 * 1024, CORK_NS = 1000 * 1000 }; /* kept back at most, and for how long */
+
 struct cx_link {
   cx_proc *proc; /* one of the two, NULL once it has closed */
   cx_pipe *pipe;
@@ -15,12 +17,14 @@ struct cx_link {
   void *user;
   cx_lines lines;
   cx_rpc *rpc;
-  uv_timer_t timer;     /* the next call's deadline */
-  uv_idle_t again;      /* takes up lines that were left while paused */
-  uint64_t armed;       /* when the timer fires, or 0 */
-  unsigned handles;     /* open: the transport, the timer, the idler */
-  cx_proc_status child; /* as it was at the end */
-  cx_tail tail;         /* likewise its standard error */
+  cx_buf corked;         /* what is said while lines are taken */
+  uint64_t corked_since; /* time of uv_hrtime() */
+  uv_timer_t timer;      /* the next call's deadline */
+  uv_idle_t again;       /* takes up lines that were left while paused */
+  uint64_t armed;        /* when the timer fires, or 0 */
+  unsigned handles;      /* open: the transport, the timer, the idler */
+  cx_proc_status child;  /* as it was at the end */
+  cx_tail tail;          /* likewise its standard error */
   bool is_child, relay, paused, taking, told, closing;
 };
 
@@ -34,6 +38,7 @@ static void release(cx_link *link) {
   link->events.on_closed(link->user);
   cx_rpc_free(link->rpc);
   cx_lines_free(&link->lines);
+  cx_buf_free(&link->corked);
   cx_buf_free(&link->tail.buf);
   free(link);
 }
@@ -48,6 +53,7 @@ static void close_own(cx_link *link) {
 
 void cx_link_close(cx_link *link) {
   if (link->closing) return;
+  cx_link_flush(link);
   link->closing = true;
   if (link->proc) cx_proc_close(link->proc);
   if (link->pipe) cx_pipe_close(link->pipe);
@@ -87,8 +93,10 @@ static void take_lines(cx_link *link) {
   while (!link->paused && !link->closing && rc != 0) {
     rc = cx_lines_next(&link->lines, &line, &n);
     if (rc != 0) take_line(link, line, n, rc);
+    if (link->corked.len && uv_hrtime() - link->corked_since > CORK_NS) cx_link_flush(link);
   }
   link->taking = false;
+  cx_link_flush(link);
   if (rc == 0) settle(link);
 }
 
@@ -164,20 +172,44 @@ void cx_link_arm(cx_link *link) {
 
 /* ---- Lines out ------------------------------------------------------------------------------ */
 
-int cx_link_send(cx_link *link, const char *data, size_t n) {
-  if (link->closing) return CX_ECLOSED;
+static int transmit(cx_link *link, const char *data, size_t n) {
   if (link->proc) return cx_proc_write(link->proc, data, n);
   return link->pipe ? cx_pipe_write(link->pipe, data, n) : CX_ECLOSED;
+}
+
+int cx_link_flush(cx_link *link) {
+  if (link->corked.len == 0) return 0;
+  int rc = transmit(link, cx_buf_bytes(&link->corked), link->corked.len);
+  cx_buf_drop(&link->corked, link->corked.len);
+  return rc;
+}
+
+/* Where many answers came in at once, what is said to them goes out at once: one system call, and
+ * one awakening of the other side, in place of many. */
+static int cork(cx_link *link, const char *data, size_t n) {
+  int rc = transmit(link, data, 0);
+  if (link->corked.len == 0) link->corked_since = uv_hrtime();
+  if (rc == 0) rc = cx_buf_add(&link->corked, data, n);
+  return rc == 0 && link->corked.len >= CORKED ? cx_link_flush(link) : rc;
+}
+
+int cx_link_send(cx_link *link, const char *data, size_t n) {
+  if (link->closing) return CX_ECLOSED;
+  if (link->taking && n < CORKED) return cork(link, data, n);
+  int rc = cx_link_flush(link);
+  return rc ? rc : transmit(link, data, n);
 }
 
 static int on_send(void *user, const char *data, size_t n) { return cx_link_send(user, data, n); }
 
 void cx_link_finish(cx_link *link) {
+  cx_link_flush(link);
   if (link->proc) cx_proc_write_end(link->proc);
   if (link->pipe) cx_pipe_write_end(link->pipe);
 }
 
 void cx_link_stop(cx_link *link, int reason) {
+  cx_link_flush(link);
   if (link->proc)
     cx_proc_stop(link->proc, reason);
   else
@@ -243,6 +275,7 @@ int cx_link_spawn(cx_link **opened, uv_loop_t *loop, const cx_proc_options *chil
   cx_proc_options own = *child;
   own.in = own.out = CX_STDIO_PIPE;
   own.read_size = options->read_size;
+  own.keep_buffer = true;
   link->is_child = true;
   int rc = cx_proc_open(&link->proc, loop, &own, &proc_events, link);
   if (rc != 0) return give_up(link, rc);
@@ -270,10 +303,10 @@ cx_rpc *cx_link_rpc(cx_link *link) { return link->rpc; }
 cx_link_status cx_link_get_status(const cx_link *link) {
   cx_link_status status = {.ended = link->told || link->closing};
   if (link->proc) {
-    status.unwritten = cx_proc_get_status(link->proc)->unwritten;
+    status.unwritten = link->corked.len + cx_proc_get_status(link->proc)->unwritten;
     status.write_error = cx_proc_get_status(link->proc)->write_error;
   } else if (link->pipe) {
-    status.unwritten = cx_pipe_get_status(link->pipe)->unwritten;
+    status.unwritten = link->corked.len + cx_pipe_get_status(link->pipe)->unwritten;
     status.write_error = cx_pipe_get_status(link->pipe)->write_error;
   }
   return status;

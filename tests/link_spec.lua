@@ -601,3 +601,77 @@ describe("mistakes of the caller", function()
     assert.equal("ENOENT", err.code)
   end)
 end)
+
+describe("what is said while messages are taken in", function()
+  -- A link over a socket whose other end is ours: `other` writes and reads raw bytes.
+  local function over_socket(opts)
+    local fds = uv.socketpair("stream", nil, { nonblock = true }, { nonblock = true })
+    local other, got = uv.new_pipe(false), {}
+    other:open(fds[1])
+    other:read_start(function(_, data) got[#got + 1] = data end)
+    local l = assert(link.open(fds[2], fds[2], opts))
+    uv.fs_close(fds[2])
+    return l, other, got
+  end
+
+  local function notes(n) return ('{"method":"n"}\n'):rep(n) end
+  local function spin(seconds)
+    local start = uv.hrtime()
+    while uv.hrtime() - start < seconds * 1e9 do end -- luacheck: ignore 542
+  end
+
+  it("leaves together, once all of them were taken", function()
+    local l, unwritten = nil, {}
+    local other, got
+    l, other, got = over_socket { on_notification = function()
+      assert(l:notify "answer")
+      unwritten[#unwritten + 1] = l:unwritten()
+    end }
+    other:write(notes(3))
+    eventually(function() return table.concat(got) == ('{"method":"answer"}\n'):rep(3) end)
+    assert.same({ 20, 40, 60 }, unwritten)
+    assert.equal(0, l:unwritten())
+    assert(l:notify "now")
+    assert.equal(0, l:unwritten())
+    l:close()
+    other:close()
+  end)
+
+  it("is not kept for longer than a millisecond, nor when it is large", function()
+    local l, unwritten, method = nil, {}, "slow"
+    local other, got
+    l, other, got = over_socket { on_notification = function()
+      unwritten[#unwritten + 1] = l:unwritten()
+      assert(l:notify(method))
+      if method == "slow" then spin(0.002) end
+    end }
+    other:write(notes(2))
+    eventually(function() return #unwritten == 2 end)
+    method = ("x"):rep(40 * 1024)
+    other:write(notes(3))
+    eventually(function() return #table.concat(got) > 3 * 40 * 1024 end)
+    assert.same({ 0, 0 }, { unwritten[1], unwritten[2] })
+    assert.is_true(unwritten[4] > 40 * 1024)
+    assert.equal(0, unwritten[5])
+    l:close()
+    other:close()
+  end)
+
+  it("is sent before what follows ends the link, and is waited for", function()
+    for _, finish in ipairs { "close", "drain" } do
+      local l, done
+      local other, got
+      l, other, got = over_socket { on_request = function(request)
+        request:reply(1)
+        assert.equal(20, l:unwritten())
+        if finish == "drain" then assert(l:drain()) else l._raw:close() end
+        done = true
+      end }
+      other:write '{"method":"m","id":1}\n'
+      eventually(function() return done and #got > 0 end)
+      assert.equal('{"id":1,"result":1}\n', table.concat(got))
+      l:close()
+      other:close()
+    end
+  end)
+end)

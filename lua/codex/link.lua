@@ -116,6 +116,38 @@ local function serve(link, request)
   if cancelled then error(err, 0) end
 end
 
+-- ---- Calls -------------------------------------------------------------------------------------
+
+-- What waits for answers, by number, in lists of so many that are never shortened: in a table from
+-- which as many keys vanish as come, each new key may move all the others.
+local LIST_BITS = 8
+
+local function list_for(link, key)
+  local list = link._calls[key]
+  if list then return list end
+  list = link._newest
+  if not list or list.key ~= key then list = { key = key, waiting = 0 } end
+  link._newest, link._calls[key] = list, list
+  return list
+end
+
+local function keep_call(link, number, call)
+  local list = list_for(link, number >> LIST_BITS)
+  list[(number & (1 << LIST_BITS) - 1) + 1] = call
+  list.waiting = list.waiting + 1
+end
+
+local function take_call(link, number)
+  local key, index = number >> LIST_BITS, (number & (1 << LIST_BITS) - 1) + 1
+  local list = link._calls[key]
+  local call = list and list[index]
+  if not call then return nil end
+  list[index] = false
+  list.waiting = list.waiting - 1
+  if list.waiting == 0 then link._calls[key] = nil end
+  return call
+end
+
 -- ---- What happens ------------------------------------------------------------------------------
 
 local happens = {}
@@ -133,9 +165,8 @@ function happens.notification(link, method, params)
 end
 
 function happens.answer(link, call, result, failure, why)
-  local resume = link._calls[call]
-  link._calls[call] = nil
-  if resume then resume(result, failure, why) end
+  local wait = take_call(link, call)
+  if wait then async.unpark(wait, result, failure, why) end
 end
 
 function happens.message(link, kind, method, id, line)
@@ -200,7 +231,7 @@ function happens.closed(link)
 end
 
 local function handler_of(link)
-  return function(what, ...) return happens[what](link, ...) end
+  return function(what, a, b, c, d) return happens[what](link, a, b, c, d) end
 end
 
 -- ---- Opening -----------------------------------------------------------------------------------
@@ -329,6 +360,16 @@ function Link:_call_error(method, failure, why, timeout_ms)
   return E.new("protocol", ("%s answered %s with what is not JSON"):format(self._name, method))
 end
 
+--- What a request waits for.
+local Call = {}
+Call.__index = Call
+
+--- Nobody wants the answer any more.
+function Call:close()
+  take_call(self.link, self.number)
+  self.link._raw:forget(self.number)
+end
+
 --- Asks the other side and waits for the answer. A cancelled task forgets it.
 ---@async
 ---@param method string
@@ -338,22 +379,16 @@ end
 ---@return codex.Error? error kinds `rpc` (with code and data), `timeout`, `closed`, `protocol`
 function Link:request(method, params, opts)
   local timeout_ms = self._timeout_ms
-  if options.check("request", opts, known_request).timeout then
+  if opts ~= nil and options.check("request", opts, known_request).timeout then
     timeout_ms = options.milliseconds("request", opts, "timeout")
   end
-  local text, raw = encode(params), self._raw
-  local call, name, message
-  local result, failure, why = async.await(function(resume)
-    call, name, message = raw:call(method, text, timeout_ms)
-    if not call then return resume() end
-    self._calls[call] = resume
-    return { close = function()
-      self._calls[call] = nil
-      raw:forget(call)
-    end }
-  end)
-  if not call and closed_names[name] then return nil, self:_last_words() end
-  if not call then return self:_sent(call, name, message) end
+  async.may_wait()
+  local number, name, message = self._raw:call(method, encode(params), timeout_ms)
+  if not number and closed_names[name] then return nil, self:_last_words() end
+  if not number then return self:_sent(nil, name, message) end
+  local call = setmetatable({ link = self, number = number, task = false }, Call)
+  keep_call(self, number, call)
+  local result, failure, why = async.park(call)
   if failure ~= nil or why then return nil, self:_call_error(method, failure, why, timeout_ms) end
   return result
 end
@@ -381,6 +416,7 @@ function Link:unwritten() return self._raw:unwritten() end
 ---@return true?
 ---@return codex.Error?
 function Link:drain(left)
+  self._raw:flush()
   while self._raw:unwritten() > (left or 0) and not self._gone do self._changed:wait() end
   if self._gone then return nil, self._gone end
   local failed = self._raw:status().write_error
