@@ -344,6 +344,30 @@ describe("a server that dies", function()
     assert.equal(6, #got(client, "model/list"))
   end)
 
+  it("takes no turn with it that was started on the next one", function()
+    local client <close> = connect([[
+      on["turn/start"] = function(m) begin(m) say "done" finish() end
+    ]], { restart = 1 })
+    at(client, [[on["turn/start"] = begin]])
+    local asked = {}
+    for i = 1, 3 do
+      local thread = assert(client:thread())
+      asked[i] = async.spawn(function()
+        local _, err = thread:ask "one"
+        assert.equal("closed", err.kind)
+        local other = assert(client:thread())
+        return other:ask "at once", thread:ask "again"
+      end)
+    end
+    at(client, "")
+    client:request("test/run", { code = "die(9)" })
+    for _, task in ipairs(asked) do
+      local one, two = within(5, function() return task:join() end)
+      assert.equal("done", one.final_message)
+      assert.equal("done", two.final_message)
+    end
+  end)
+
   it("is not started for ever when it dies at every start", function()
     local file = os.tmpname()
     local client <close> = connect(([[
@@ -607,6 +631,17 @@ describe("a subscription", function()
       assert.same({ "1", "2", "3", "1", "2" }, heard) -- what waited is dropped
       assert.same({}, client._subscriptions)
     end)
+
+  it("that is closed twice takes no later one with it", function()
+    local client <close> = connect ""
+    local first = client:on("error", function() end)
+    first:close()
+    local heard = 0
+    local other <close> = client:on("error", function() heard = heard + 1 end) -- luacheck: ignore
+    first:close()
+    at(client, [[note "error"]])
+    assert.equal(1, heard)
+  end)
 
   it("that ends itself costs no other its event", function()
     local client <close> = connect ""

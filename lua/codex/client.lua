@@ -130,7 +130,7 @@ end
 
 track["thread/tokenUsage/updated"] = function(client, params)
   local thread = client._threads[params.threadId or ""]
-  if thread then thread.usage = params.tokenUsage end
+  if thread and type(params.tokenUsage) == "table" then thread.usage = params.tokenUsage end
 end
 
 local function on_notification(client, method, params)
@@ -159,9 +159,11 @@ function Client:on(method, fn)
   function subscription.close()
     subscription.queue = {}
     for i, each in ipairs(list) do
-      if each == subscription then table.remove(list, i) end
+      if each == subscription then table.remove(list, i) break end
     end
-    if #list == 0 then self._subscriptions[method] = nil end
+    if #list == 0 and self._subscriptions[method] == list then
+      self._subscriptions[method] = nil
+    end
   end
   subscription.__close = subscription.close
   list[#list + 1] = subscription
@@ -173,6 +175,7 @@ end
 ---@param method string
 ---@param fn fun(params: table): any, any
 function Client:handle(method, fn)
+  if type(method) ~= "string" then error("client:handle: the method must be a string", 2) end
   if type(fn) ~= "function" and fn ~= nil then error("client:handle: a function is needed", 2) end
   self._handlers[method] = fn
 end
@@ -193,13 +196,14 @@ local function argv_of(client)
   return table.move(given.args or {}, 1, #(given.args or {}), #argv + 1, argv), binary.path
 end
 
---- The server is gone: everything that waited for it is told.
+--- The server is gone: everything that waited for it is told. Who is told may start a turn on the
+--- next one at once, which is not of these.
 local function on_closed(client, err)
-  require("codex.inquiry").closed(client)
+  local lost = {}
+  for _, turns in pairs(client._turns) do table.move(turns, 1, #turns, #lost + 1, lost) end
   client._items = {}
-  for _, turns in pairs(client._turns) do
-    for _, turn in ipairs(copy(turns)) do turn:_lose(err) end
-  end
+  require("codex.inquiry").closed(client)
+  for _, turn in ipairs(lost) do turn:_lose(err) end
   tell_all(client, "closed", "closed", { error = err })
 end
 
