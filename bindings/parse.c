@@ -107,12 +107,13 @@ static bool read_string(reader *r) {
 
 /* ---- Numbers ------------------------------------------------------------------------------- */
 
-/* Digits, added to the value; how many there were. */
-static int read_digits(reader *r, lua_Integer *value) {
+static bool at_digit(const reader *r) { return r->s < r->end && *r->s >= '0' && *r->s <= '9'; }
+
+/* Digits, added to the value: how many there were, 0 also where there are more than `most`. */
+static int read_digits(reader *r, lua_Integer *value, int most) {
   int n = 0;
-  for (; r->s < r->end && *r->s >= '0' && *r->s <= '9' && n <= MAX_DIGITS; r->s++, n++)
-    *value = *value * 10 + (*r->s - '0');
-  return n;
+  for (; n < most && at_digit(r); r->s++, n++) *value = *value * 10 + (*r->s - '0');
+  return at_digit(r) ? 0 : n;
 }
 
 /* Both numbers are exact, so that their quotient is rounded once, as it should be. */
@@ -120,8 +121,8 @@ static bool read_fraction(reader *r, lua_Integer value, int digits, bool negativ
   static const double powers[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                   1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
   r->s++;
-  int more = read_digits(r, &value);
-  if (more == 0 || digits + more > EXACT_DIGITS) return false;
+  int more = read_digits(r, &value, EXACT_DIGITS - digits);
+  if (more == 0) return false;
   if (r->s < r->end && (*r->s == 'e' || *r->s == 'E')) return false;
   double number = (double)value / powers[more];
   lua_Integer whole = (lua_Integer)number;
@@ -137,8 +138,8 @@ static bool read_number(reader *r) {
   bool negative = *r->s == '-';
   if (negative) r->s++;
   const char *first = r->s;
-  int digits = read_digits(r, &value);
-  if (digits == 0 || digits > MAX_DIGITS || (*first == '0' && digits > 1)) return false;
+  int digits = read_digits(r, &value, MAX_DIGITS);
+  if (digits == 0 || (*first == '0' && digits > 1)) return false;
   if (r->s < r->end && *r->s == '.') return read_fraction(r, value, digits, negative);
   if (r->s < r->end && (*r->s == 'e' || *r->s == 'E')) return false;
   lua_pushinteger(r->L, negative ? -value : value);
