@@ -1,7 +1,8 @@
-/* The WebSocket server for Lua: one function for clients, and for each client one for its messages.
+/* WebSockets for Lua: a server with one function for its clients, a client with one for its only
+ * connection, and for each connection one for its messages.
  *
  * A loadable module (codex/core/ws.so): the program itself does not need libwebsockets. The
- * server's userdata is pinned until it has closed, a connection's until its client is gone; from
+ * server's userdata is pinned until it has closed, a connection's until its peer is gone; from
  * then on sending fails with ECLOSED. */
 #include "ws.h"
 
@@ -15,10 +16,10 @@ typedef struct {
   cx_env *env;
   cx_live live;
   int self_ref, handler_ref;
-} server;
+} server; /* or a client */
 
 typedef struct {
-  cx_ws_peer *peer; /* NULL when the client is gone */
+  cx_ws_peer *peer; /* NULL when it is gone */
   cx_env *env;
   int self_ref, handler_ref;
 } connection;
@@ -38,7 +39,7 @@ static int push_connection(lua_State *L, void *arg) {
   return 1;
 }
 
-/* Without memory, or after an error of the handler, nobody would ever read: the client is told. */
+/* Without memory, or after an error of the handler, nobody would ever read: the peer is told. */
 static void on_peer(void *user, cx_ws_peer *peer) {
   server *s = user;
   cx_bind_call(s->env, s->handler_ref, push_connection, peer);
@@ -86,6 +87,20 @@ static void on_gone(void *user, cx_ws_peer *peer, int code, const char *reason, 
   cx_bind_unpin(c->env, &c->self_ref);
 }
 
+/* nothing, why */
+static int push_refusal(lua_State *L, void *arg) {
+  const event *e = arg;
+  lua_pushnil(L);
+  lua_pushlstring(L, e->text, e->n);
+  return 2;
+}
+
+static void on_refused(void *user, const char *why, size_t n) {
+  const server *s = user;
+  event e = {.text = why, .n = n};
+  cx_bind_call(s->env, s->handler_ref, push_refusal, &e);
+}
+
 static void on_closed(void *user) {
   server *s = user;
   s->ws = NULL;
@@ -100,15 +115,18 @@ static void close_live(void *object) {
   if (s->ws) cx_ws_close(s->ws);
 }
 
-/* ---- The server ----------------------------------------------------------------------------- */
+/* ---- The server, the client --------------------------------------------------------------- */
 
-/* listen(path, options, handler) -> server | nil, name, text; the handler is called with each
- * connection, and with nothing when the server has closed */
-static int ws_listen(lua_State *L) {
-  static const cx_ws_events events = {on_peer, on_message, on_drain, on_gone, on_closed};
+typedef int open_fn(cx_ws **out, uv_loop_t *loop, const cx_ws_options *options,
+                    const cx_ws_events *events, void *user);
+
+static int open_with(lua_State *L, open_fn *open) {
+  static const cx_ws_events events = {on_peer, on_message, on_drain,
+                                      on_gone, on_refused, on_closed};
   cx_ws_options options = {.path = luaL_checkstring(L, 1)};
   luaL_checktype(L, 2, LUA_TTABLE);
   luaL_checktype(L, 3, LUA_TFUNCTION);
+  options.url_path = cx_opt_string(L, 2, "url_path", NULL);
   lua_Integer limit = cx_opt_integer(L, 2, "message_limit", 0);
   if (limit < 0) luaL_error(L, "option 'message_limit' must be positive");
   options.message_limit = (size_t)limit;
@@ -117,7 +135,7 @@ static int ws_listen(lua_State *L) {
   s->self_ref = s->handler_ref = LUA_NOREF;
   s->handler_ref = cx_bind_pin(L, 3);
   s->self_ref = cx_bind_pin(L, -1);
-  int rc = cx_ws_open(&s->ws, s->env->loop, &options, &events, s);
+  int rc = open(&s->ws, s->env->loop, &options, &events, s);
   if (rc != 0) {
     cx_bind_unpin(s->env, &s->handler_ref);
     cx_bind_unpin(s->env, &s->self_ref);
@@ -127,6 +145,14 @@ static int ws_listen(lua_State *L) {
   cx_live_add(s->env, &s->live);
   return 1;
 }
+
+/* listen(path, options, handler) -> server | nil, name, text; the handler is called with each
+ * connection, and with nothing when the server has closed */
+static int ws_listen(lua_State *L) { return open_with(L, cx_ws_open); }
+
+/* connect(path, options, handler) -> client | nil, name, text; the handler is called with the
+ * connection, or with nil and why there is none; and with nothing when the client has closed */
+static int ws_connect(lua_State *L) { return open_with(L, cx_ws_connect); }
 
 static int ws_close(lua_State *L) {
   close_live(luaL_checkudata(L, 1, type));
@@ -144,7 +170,7 @@ static int result(lua_State *L, int rc) {
 }
 
 /* start(on_event) -> true | nil, name, text; on_event(kind, text, code) gets "message" with its
- * text, "drain", and last "closed" with the reason and the code. Once, from the server's handler */
+ * text, "drain", and last "closed" with the reason and the code. Once, from the handler above */
 static int connection_start(lua_State *L) {
   connection *c = self(L);
   luaL_checktype(L, 2, LUA_TFUNCTION);
@@ -197,7 +223,7 @@ static const luaL_Reg connection_methods[] = {
     {"start", connection_start}, {"send", connection_send},   {"unsent", connection_unsent},
     {"pause", connection_pause}, {"close", connection_close}, {NULL, NULL}};
 static const luaL_Reg no_meta[] = {{NULL, NULL}};
-static const luaL_Reg functions[] = {{"listen", ws_listen}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"listen", ws_listen}, {"connect", ws_connect}, {NULL, NULL}};
 
 int luaopen_codex_core_ws(lua_State *L) {
   cx_bind_type(L, type, methods, meta);

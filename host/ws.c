@@ -1,16 +1,18 @@
-/* A WebSocket server on a Unix socket, on libwebsockets; see ws.h.
+/* WebSockets on a Unix socket, on libwebsockets; see ws.h.
  *
  * Listening and accepting is done here: libwebsockets would unlink whatever is at the path and
- * make the socket group-writable. It is given the accepted sockets and runs them in our loop
- * through its libuv plugin (Debian's build has no external poll, LWS_WITH_EXTERNAL_POLL). With a
- * loop that is not its own, lws_context_destroy only begins to close its handles, does not say when
- * they have closed, and must be called again then; on_lingering finds out. */
+ * make the socket group-writable. It is given the accepted sockets, makes those of clients itself
+ * (an address that begins with "+" is a path), and runs them in our loop through its libuv plugin
+ * (Debian's build has no external poll, LWS_WITH_EXTERNAL_POLL). With a loop that is not its own,
+ * lws_context_destroy only begins to close its handles, does not say when they have closed, and
+ * must be called again then; on_lingering finds out. */
 #include "ws.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -34,9 +36,10 @@ enum {
   REASON_SIZE = 123, /* what fits into a close frame */
   GOODBYE_MS = 500,
   RETRY_MS = 100, /* until it accepts again, after the system ran out of descriptors */
-  HANDLES = 3,
+  HANDLES = 2,    /* and the listening socket's */
 };
 static const size_t message_limit = (size_t)256 * 1024 * 1024;
+static const char protocol_name[] = "codex-lua"; /* within libwebsockets, not on the wire */
 
 /* A message that waits to be sent. libwebsockets writes its header into the LWS_PRE bytes before
  * what it is given, which are room at first and what was sent before later. */
@@ -52,14 +55,17 @@ struct cx_ws {
   cx_ws_events events;
   void *user;
   uv_poll_t poll;   /* the listening socket */
-  uv_timer_t timer; /* accepting again; then the stages of closing */
+  uv_timer_t timer; /* accepting again, or connecting; then the stages of closing */
   uv_check_t check; /* one of these stages */
   cx_ws_peer *peers;
-  char *path;
+  char *path;       /* as libwebsockets wants it, where we are a client */
+  char *url_path;   /* of a client, and only then there */
   struct stat made; /* the socket file, so that nobody else's is removed */
   size_t message_limit;
+  void *failed;         /* the connection that a client did not get; only its address is of use */
   int fd, handles;      /* open libuv handles of our own; freed with the last */
-  bool closing, ending; /* the clients are asked to leave; libwebsockets is being taken down */
+  bool connecting;      /* inside of libwebsockets */
+  bool closing, ending; /* the peers are asked to leave; libwebsockets is being taken down */
 };
 
 struct cx_ws_peer {
@@ -74,11 +80,11 @@ struct cx_ws_peer {
   unsigned char reason[REASON_SIZE];
   size_t reason_size;
   bool reading, closing, above_mark;
-  bool leaving; /* the client closes, not we */
+  bool leaving; /* the other side closes, not we */
   bool said;    /* our close frame is on its way */
 };
 
-/* ---- Clients -------------------------------------------------------------------------------- */
+/* ---- Peers ---------------------------------------------------------------------------------- */
 
 static void free_outgoing(cx_ws_peer *peer) {
   for (outgoing *out = peer->first, *next; out; out = next) {
@@ -153,7 +159,7 @@ static int receive(cx_ws_peer *peer, const char *data, size_t n) {
   return 0;
 }
 
-/* The client has begun to close; its code and reason as they came. */
+/* The other side has begun to close; its code and reason as they came. */
 static void note_close(cx_ws_peer *peer, const unsigned char *data, size_t n) {
   if (peer->closing) return;
   peer->closing = peer->leaving = true;
@@ -251,7 +257,7 @@ int cx_ws_peer_send(cx_ws_peer *peer, const char *text, size_t n) {
 
 size_t cx_ws_peer_unsent(const cx_ws_peer *peer) { return peer->unsent; }
 
-/* ---- One client ----------------------------------------------------------------------------- */
+/* ---- One connection ------------------------------------------------------------------------- */
 
 void cx_ws_peer_set_user(cx_ws_peer *peer, void *user) { peer->user = user; }
 void *cx_ws_peer_user(const cx_ws_peer *peer) { return peer->user; }
@@ -268,7 +274,7 @@ void cx_ws_peer_pause(cx_ws_peer *peer, bool pause) {
   if (!peer->closing) set_reading(peer, !pause);
 }
 
-/* The client's answer must be read, too. */
+/* The answer must be read, too. */
 void cx_ws_peer_close(cx_ws_peer *peer, int code, const char *reason) {
   if (peer->closing) return;
   set_reason(peer, code, reason, reason ? strlen(reason) : 0);
@@ -301,7 +307,15 @@ static void part(cx_ws *ws, cx_ws_peer **slot) {
   if (!*slot) return;
   forget(*slot);
   *slot = NULL;
+  if (ws->url_path) cx_ws_close(ws);
   if (ws->closing && !ws->peers) next_stage(ws);
+}
+
+static void not_connected(cx_ws *ws, struct lws *wsi, const char *why, size_t n) {
+  ws->failed = wsi;
+  if (ws->connecting || ws->closing) return;
+  ws->events.on_refused(ws->user, why, n);
+  cx_ws_close(ws);
 }
 
 static int on_lws(struct lws *wsi, enum lws_callback_reasons why, void *slot, void *in, size_t n) {
@@ -311,15 +325,25 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons why, void *slot, vo
   case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
     return admit(wsi, in);
   case LWS_CALLBACK_ESTABLISHED:
+  case LWS_CALLBACK_CLIENT_ESTABLISHED:
     return greet(ws, wsi, peer);
   case LWS_CALLBACK_RECEIVE:
+  case LWS_CALLBACK_CLIENT_RECEIVE:
     return receive(*peer, in, n);
   case LWS_CALLBACK_SERVER_WRITEABLE:
+  case LWS_CALLBACK_CLIENT_WRITEABLE:
     return on_writable(*peer);
   case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
     note_close(*peer, in, n);
     return 0;
+  case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
+    not_connected(ws, wsi, in, in ? n : 0);
+    return 0;
+  case LWS_CALLBACK_WSI_DESTROY: /* all that is said where the server closes at once */
+    if (ws->url_path) not_connected(ws, wsi, "", 0);
+    return 0;
   case LWS_CALLBACK_CLOSED:
+  case LWS_CALLBACK_CLIENT_CLOSED:
     part(ws, peer);
     return 0;
   default:
@@ -353,6 +377,42 @@ static void on_acceptable(uv_poll_t *poll, int status, int events) {
   } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
     wait_for_descriptors(ws);
   }
+}
+
+/* ---- Connecting ----------------------------------------------------------------------------- */
+
+static void on_watcher_closed(uv_handle_t *handle) { free(handle); }
+
+static void close_watcher(uv_handle_t *handle, void *failed) {
+  if (handle->type == UV_POLL && handle->data == failed && !uv_is_closing(handle))
+    uv_close(handle, on_watcher_closed);
+}
+
+/* Not inside of cx_ws_connect, since it may fail at once. Where the system refuses the connection,
+ * libwebsockets closes the descriptor and forgets the handle that watches it: it must be closed
+ * before the number is used again.
+ *
+ * libwebsockets has read http_proxy in the environment and would go there; one at port 0 is none.
+ */
+static void on_connect(uv_timer_t *timer) {
+  cx_ws *ws = timer->data;
+  const struct lws_client_connect_info info = {
+      .context = ws->context,
+      .vhost = ws->vhost,
+      .address = ws->path,
+      .path = ws->url_path,
+      .host = "localhost",
+      .local_protocol_name = protocol_name,
+      .ietf_version_or_minus_one = -1,
+  };
+  lws_set_proxy(ws->vhost, "none:0");
+  ws->connecting = true;
+  bool connects = lws_client_connect_via_info(&info) != NULL;
+  ws->connecting = false;
+  lws_cancel_service(ws->context); /* as above */
+  if (connects) return;
+  if (ws->failed) uv_walk(timer->loop, close_watcher, ws->failed);
+  not_connected(ws, NULL, "", 0);
 }
 
 /* ---- The socket ----------------------------------------------------------------------------- */
@@ -409,6 +469,7 @@ static int open_socket(cx_ws *ws, const char *path) {
 static void free_ws(cx_ws *ws) {
   if (ws->fd >= 0) close(ws->fd);
   free(ws->path);
+  free(ws->url_path);
   free(ws);
 }
 
@@ -460,8 +521,10 @@ static void next_stage(cx_ws *ws) {
 void cx_ws_close(cx_ws *ws) {
   if (ws->closing) return;
   ws->closing = true;
-  remove_socket(ws);
-  uv_close((uv_handle_t *)&ws->poll, on_handle_closed);
+  if (!ws->url_path) {
+    remove_socket(ws);
+    uv_close((uv_handle_t *)&ws->poll, on_handle_closed);
+  }
   for (cx_ws_peer *peer = ws->peers; peer; peer = peer->next)
     cx_ws_peer_close(peer, CX_WS_GOING_AWAY, NULL);
   uv_timer_start(&ws->timer, on_goodbye_over, ws->peers ? GOODBYE_MS : 0, 0);
@@ -472,7 +535,7 @@ void cx_ws_close(cx_ws *ws) {
 /* libwebsockets ignores SIGPIPE from then on, which is not its business in a library. */
 static int open_context(cx_ws *ws, uv_loop_t *loop) {
   static const struct lws_protocols protocols[] = {
-      {"codex-lua", on_lws, sizeof(cx_ws_peer *), FRAME_SIZE, 0, NULL, 0}, {.name = NULL}};
+      {protocol_name, on_lws, sizeof(cx_ws_peer *), FRAME_SIZE, 0, NULL, 0}, {.name = NULL}};
   void *loops[] = {loop};
   struct lws_context_creation_info info = {
       .port = CONTEXT_PORT_NO_LISTEN_SERVER,
@@ -509,21 +572,62 @@ static int open_all(cx_ws *ws, uv_loop_t *loop, const char *path) {
   return rc;
 }
 
-int cx_ws_open(cx_ws **out, uv_loop_t *loop, const cx_ws_options *options,
-               const cx_ws_events *events, void *user) {
+static cx_ws *new_ws(const cx_ws_options *options, const cx_ws_events *events, void *user) {
   cx_ws *ws = calloc(1, sizeof *ws);
-  if (!ws) return CX_EMEMORY;
+  if (!ws) return NULL;
   ws->events = *events;
   ws->user = user;
   ws->fd = -1;
   ws->message_limit = options->message_limit ? options->message_limit : message_limit;
-  int rc = open_all(ws, loop, options->path);
-  if (rc != 0) return rc;
+  return ws;
+}
+
+static void open_handles(cx_ws *ws, uv_loop_t *loop) {
   uv_timer_init(loop, &ws->timer);
   uv_check_init(loop, &ws->check);
-  ws->poll.data = ws->timer.data = ws->check.data = ws;
+  ws->timer.data = ws->check.data = ws;
   ws->handles = HANDLES;
+}
+
+int cx_ws_open(cx_ws **out, uv_loop_t *loop, const cx_ws_options *options,
+               const cx_ws_events *events, void *user) {
+  cx_ws *ws = new_ws(options, events, user);
+  if (!ws) return CX_EMEMORY;
+  int rc = open_all(ws, loop, options->path);
+  if (rc != 0) return rc;
+  open_handles(ws, loop);
+  ws->poll.data = ws;
+  ws->handles++;
   uv_poll_start(&ws->poll, UV_READABLE, on_acceptable);
+  *out = ws;
+  return 0;
+}
+
+/* A path that begins with "@" would be a name that is in no folder. */
+static int name_server(cx_ws *ws, const cx_ws_options *options) {
+  const char *path = options->path, *folder = *path == '@' ? "./" : "";
+  if (!*path) return -ENOENT;
+  size_t n = strlen(folder) + strlen(path);
+  if (n >= sizeof((struct sockaddr_un *)0)->sun_path) return -ENAMETOOLONG;
+  ws->url_path = strdup(options->url_path ? options->url_path : "/");
+  ws->path = malloc(n + 2);
+  if (!ws->path || !ws->url_path) return CX_EMEMORY;
+  snprintf(ws->path, n + 2, "+%s%s", folder, path);
+  return 0;
+}
+
+int cx_ws_connect(cx_ws **out, uv_loop_t *loop, const cx_ws_options *options,
+                  const cx_ws_events *events, void *user) {
+  cx_ws *ws = new_ws(options, events, user);
+  if (!ws) return CX_EMEMORY;
+  int rc = name_server(ws, options);
+  if (rc == 0) rc = open_context(ws, loop);
+  if (rc != 0) {
+    free_ws(ws);
+    return rc;
+  }
+  open_handles(ws, loop);
+  uv_timer_start(&ws->timer, on_connect, 0, 0);
   *out = ws;
   return 0;
 }

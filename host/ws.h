@@ -1,4 +1,4 @@
-/* A WebSocket server on a Unix socket, in the loop.
+/* WebSockets on a Unix socket, in the loop: a server, and a client with one connection.
  *
  * Whole text messages come in and go out; fragments are joined, pings are answered. It stands on
  * libwebsockets and belongs to a loadable module, not to the program. */
@@ -26,18 +26,21 @@ enum cx_ws_code {
 
 /* Called from the loop, never from inside a function below. They may call any of these. */
 typedef struct cx_ws_events {
-  /* A client has connected. Nothing is read from it until cx_ws_peer_start. */
+  /* A client has connected, or we have. Nothing is read from it until cx_ws_peer_start. */
   void (*on_peer)(void *user, cx_ws_peer *peer);
   void (*on_message)(void *user, cx_ws_peer *peer, const char *text, size_t n);
   /* After a send that left more than a MiB unsent: it is less again. */
   void (*on_drain)(void *user, cx_ws_peer *peer);
   /* The connection has ended; the peer is gone when this returns. `reason` may be empty. */
   void (*on_gone)(void *user, cx_ws_peer *peer, int code, const char *reason, size_t n);
+  /* Of a client: there is no connection, and why, in words. */
+  void (*on_refused)(void *user, const char *why, size_t n);
   void (*on_closed)(void *user); /* exactly once, last; the cx_ws is gone when it returns */
 } cx_ws_events;
 
 typedef struct cx_ws_options {
   const char *path;     /* of the socket; mode 0600. A stale one there is taken over */
+  const char *url_path; /* that a client asks for ("/") */
   size_t message_limit; /* a longer message ends its connection with 1009 (256 MiB) */
 } cx_ws_options;
 
@@ -46,11 +49,16 @@ typedef struct cx_ws_options {
 int cx_ws_open(cx_ws **out, uv_loop_t *loop, const cx_ws_options *options,
                const cx_ws_events *events, void *user);
 
-/* Removes the socket, says goodbye to every client, drops those that do not answer in half a
+/* A client of the server at the path. on_peer or on_refused follows; the end of the connection is
+ * also that of the client. 0, CX_EMEMORY, -ENOENT (no path), -ENAMETOOLONG, -ELIBACC ... */
+int cx_ws_connect(cx_ws **out, uv_loop_t *loop, const cx_ws_options *options,
+                  const cx_ws_events *events, void *user);
+
+/* Removes the socket, says goodbye to every peer, drops those that do not answer in half a
  * second; on_closed follows. Idempotent. */
 void cx_ws_close(cx_ws *ws);
 
-/* ---- One client ----------------------------------------------------------------------------- */
+/* ---- One connection ------------------------------------------------------------------------- */
 
 void cx_ws_peer_set_user(cx_ws_peer *peer, void *user);
 void *cx_ws_peer_user(const cx_ws_peer *peer);
@@ -59,7 +67,7 @@ void *cx_ws_peer_user(const cx_ws_peer *peer);
 void cx_ws_peer_start(cx_ws_peer *peer);
 
 /* Stops reading and goes on with it. A message that has come in already may follow. While reading
- * is stopped a client that leaves is not noticed. */
+ * is stopped one cannot notice that the other side leaves. */
 void cx_ws_peer_pause(cx_ws_peer *peer, bool pause);
 
 /* Copies the message; messages go out in order. 0, CX_ECLOSED, CX_EMEMORY, or -EILSEQ when it is
@@ -70,7 +78,7 @@ int cx_ws_peer_send(cx_ws_peer *peer, const char *text, size_t n);
 size_t cx_ws_peer_unsent(const cx_ws_peer *peer);
 
 /* Sends what is unsent, closes with this code and up to 123 bytes of reason, and waits for the
- * client's answer some seconds; on_gone follows. Idempotent. */
+ * other side's answer some seconds; on_gone follows. Idempotent. */
 void cx_ws_peer_close(cx_ws_peer *peer, int code, const char *reason);
 
 #endif

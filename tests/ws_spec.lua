@@ -1,5 +1,5 @@
---- The WebSocket server on a Unix socket, asked by a client that can break every rule, and by the
---- real interface of Codex.
+--- The WebSocket server on a Unix socket, asked by a client that can break every rule, by our own
+--- client, and by the real interface of Codex.
 
 local async = require "codex.async"
 local client = require "tests.support.ws_client"
@@ -445,6 +445,208 @@ describe("codex.ws", function()
     c:send "end"
     assert.equal(7, p:wait().code)
     assert.is_nil(uv.fs_stat(path))
+  end)
+end)
+
+describe("codex.ws.connect", function()
+  setup(function() folder, remove = program.folder() path = folder .. "/socket" end)
+  teardown(function() remove() end)
+
+  --- Listens and does with each client's socket what the function says; what they sent is returned.
+  local function plain_server(on_client)
+    local server, heard, sockets = uv.new_pipe(), {}, {}
+    assert(server:bind(path))
+    server:listen(8, function()
+      local socket = uv.new_pipe()
+      sockets[#sockets + 1] = socket
+      server:accept(socket)
+      on_client(socket, heard)
+    end)
+    return setmetatable(heard, { __close = function()
+      for _, socket in ipairs(sockets) do if not socket:is_closing() then socket:close() end end
+      server:close()
+      os.remove(path)
+    end })
+  end
+
+  --- Answers what the client asks with these bytes.
+  local function answers(bytes, hang_up)
+    return function(socket, heard)
+      socket:read_start(function(_, data)
+        heard[#heard + 1] = data
+        if not data then return socket:close() end
+        if bytes then socket:write(bytes) end
+        if hang_up then socket:close() end
+      end)
+    end
+  end
+
+  it("takes messages both ways, also such that come with the handshake", function()
+    local server <close> = listen(function(connection) -- luacheck: ignore 211
+      connection:send "hello"
+      echo(connection)
+    end)
+    local c <close> = assert(ws.connect(path, { url_path = "/rpc" }))
+    assert.equal("hello", c:receive())
+    c:send ""
+    assert.equal("echo ", c:receive())
+    local text = ("0123456789abcd\u{e4}\n"):rep(1 << 20) -- 17 MiB, in many frames
+    c:send(text)
+    assert.is_true(c:receive() == "echo " .. text)
+    for i = 1, 1000 do c:send("message " .. i) end
+    for i = 1, 1000 do assert.equal("echo message " .. i, (c:receive())) end
+  end)
+
+  it("asks for the path, as localhost, and for nothing that is not needed", function()
+    local heard <close> = plain_server(answers("HTTP/1.1 403 Forbidden\r\n\r\n"))
+    local _, err = ws.connect(path, { url_path = "/rpc" })
+    assert.same({ "io", "EPROTO" }, { err.kind, err.code })
+    assert.truthy(err.message:find(path, 1, true))
+    assert.truthy(err.message:find "not 101")
+    local head = table.concat(heard)
+    assert.truthy(head:find "^GET /rpc HTTP/1.1\r\n")
+    assert.truthy(head:find "\r\nHost: localhost\r\n")
+    for _, name in ipairs { "Origin", "Extensions", "Sec%-WebSocket%-Protocol" } do
+      assert.is_nil(head:find(name), name)
+    end
+  end)
+
+  it("does not go to a proxy that the environment names", function()
+    local server <close> = listen() -- luacheck: ignore 211
+    local script = [[local ws = require "codex.ws"
+      local c <close> = assert(ws.connect(arg[1]))
+      c:send "x"
+      print((c:receive()))]]
+    program.write(folder .. "/env.lua", script)
+    local result = program.run({ folder .. "/env.lua", path },
+      { env = { http_proxy = "http://user:word@127.0.0.1:9", all_proxy = "socks://127.0.0.1:9" } })
+    assert.equal("echo x\n", result.stdout, result.stderr)
+  end)
+
+  it("says how the connection ended", function()
+    local seen
+    local server <close> = listen(function(connection) -- luacheck: ignore 211
+      local text = connection:receive()
+      if text == "close" then return connection:close(4001, "enough") end
+      if text then error "fails" end
+      seen = { connection:is_closed() }
+    end)
+    local c <close> = assert(ws.connect(path))
+    c:send "close"
+    local text, err = c:receive()
+    assert.is_nil(text)
+    assert.same({ "closed", 4001 }, { err.kind, err.code })
+    assert.truthy(err.message:find "enough")
+    local _, late = c:send "late"
+    assert.equal("closed", late.kind)
+    local d <close> = assert(ws.connect(path))
+    d:finish()
+    assert.is_true(d:is_closed())
+    assert.same({}, { d:receive() })
+    assert.is_true(program.eventually(function() return seen end))
+    d:finish()
+  end)
+
+  it("ends with a message over its limit, and when the server vanishes", function()
+    local server <close> = listen(function(connection) -- luacheck: ignore 211
+      connection:send(("x"):rep(1001))
+      connection:receive()
+    end)
+    local c <close> = assert(ws.connect(path, { message_limit = 1000 }))
+    local _, err = c:receive()
+    assert.same({ "protocol", 1009 }, { err.kind, err.code })
+    program.write(folder .. "/dies.lua", [[local ws = require "codex.ws"
+      ws.listen(arg[1], function(c) c:receive() os.execute("kill -9 $PPID") end)
+      print "ready"]])
+    local other = folder .. "/other"
+    local p <close> = program.spawn({ folder .. "/dies.lua", other }, { timeout = 20 })
+    assert.equal("ready", p:line())
+    local d <close> = assert(ws.connect(other))
+    d:send "die"
+    _, err = d:receive()
+    assert.same({ "closed", 1006 }, { err.kind, err.code })
+  end)
+
+  it("waits for a server that does not read, and does not read on for nobody", function()
+    local go, sent = async.signal(), 0
+    local server <close> = listen(function(connection) -- luacheck: ignore 211
+      go:wait()
+      for _ = 1, 20 do connection:receive() end
+      for _ = 1, 20 do
+        connection:send(("y"):rep(1 << 20))
+        sent = sent + 1
+      end
+    end)
+    local c <close> = assert(ws.connect(path))
+    local count = 0
+    local task = async.spawn(function()
+      for _ = 1, 20 do
+        c:send(("x"):rep(1 << 20))
+        count = count + 1
+      end
+    end)
+    async.sleep(0.1)
+    assert.is_true(count < 15)
+    go:notify()
+    task:join()
+    async.sleep(0.1)
+    assert.is_true(sent < 18)
+    for _ = 1, 20 do assert.equal(1 << 20, #c:receive()) end
+  end)
+
+  it("says why it cannot connect", function()
+    local function failure(...)
+      local c, err = ws.connect(...)
+      assert.is_nil(c)
+      return err.kind .. " " .. tostring(err.code)
+    end
+    assert.equal("io ENOENT", failure(folder .. "/none"))
+    assert.equal("io ENOENT", failure "")
+    assert.equal("io ENAMETOOLONG", failure(folder .. ("/x"):rep(60)))
+    program.write(folder .. "/file", "x")
+    assert.equal("io ENOTSOCK", failure(folder .. "/file"))
+    for _, case in ipairs {
+      { "io ECONNREFUSED", function(socket) socket:close() end },
+      { "io EPROTO", answers("{}\n", true) },
+      { "io EPROTO", answers(nil, true) },
+      { "timeout nil", answers() },
+    } do
+      local heard <close> = plain_server(case[2]) -- luacheck: ignore 211
+      assert.equal(case[1], failure(path, { timeout = 0.5 }))
+    end
+    assert.has_error(function() ws.connect() end)
+    assert.has_error(function() ws.connect(path, { timeout = -1 }) end)
+    assert.has_error(function() ws.connect(path, { url_path = 1 }) end)
+  end)
+
+  it("may be given up", function()
+    local heard <close> = plain_server(answers())
+    local task = async.spawn(ws.connect, path)
+    assert.is_true(program.eventually(function() return heard[1] end))
+    task:cancel()
+    assert.equal("cancelled", select(2, task:join()).kind)
+  end)
+
+  it("leaves a server that does not say goodbye", function()
+    local function accept(socket)
+      socket:read_start(function(_, data)
+        local key = data and data:match "Key: (%S+)"
+        if not key then return end
+        local script = "import base64,hashlib,sys;print(base64.b64encode(hashlib.sha1("
+          .. "(sys.argv[1]+'258EAFA5-E914-47DA-95CA-C5AB0DC85B11').encode()).digest()).decode())"
+        async.spawn(function()
+          local value = assert(proc.run { "python3", "-c", script, key }).stdout:match "%S+"
+          socket:write(("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n"
+            .. "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n"):format(value))
+        end)
+      end)
+    end
+    local heard <close> = plain_server(accept) -- luacheck: ignore 211
+    local c = assert(ws.connect(path))
+    local before = uv.hrtime()
+    c:finish(0.1)
+    assert.is_true(uv.hrtime() - before < 2e9)
+    assert.is_true(c:is_closed())
   end)
 end)
 

@@ -1,8 +1,9 @@
---- A WebSocket server on a Unix socket, for clients like `codex --remote unix://PATH`.
+--- WebSockets on a Unix socket: a server, for clients like `codex --remote unix://PATH`, and a
+--- client, for servers like `codex app-server --listen unix://PATH`.
 ---
---- A connection is a task: it receives and sends whole text messages and waits for both. Back-
---- pressure goes both ways: a client that is not listened to is not read from, and sending waits
---- for a client that does not read.
+--- A connection receives and sends whole text messages and waits for both; the server runs a task
+--- for each of its own. Back-pressure goes both ways: a peer that is not listened to is not read
+--- from, and sending waits for a peer that does not read.
 
 local async = require "codex.async"
 local core = require "codex.core.ws"
@@ -13,6 +14,8 @@ local M = {}
 
 local HIGH_WATER = 4 * 1024 * 1024 -- bytes in either direction beyond which somebody waits
 local PATH_LIMIT = 107 -- of Linux, for the address of a Unix socket
+local HANDSHAKE = 10 -- seconds
+local GOODBYE = 2 -- seconds until a server that does not answer our goodbye is left
 
 -- ---- Connections -------------------------------------------------------------------------------
 
@@ -71,8 +74,8 @@ local function take(connection)
 end
 
 --- The next message. nil when the connection was closed, by either side; with an error of kind
---- `closed` when it broke off, or `protocol` when the client sent what is not taken (a message over
---- the limit, a binary one). Messages that came before are given first.
+--- `closed` when it broke off, or `protocol` when the other side sent what is not taken (a message
+--- over the limit, a binary one). Messages that came before are given first.
 ---@async
 ---@return string? text
 ---@return codex.Error?
@@ -135,7 +138,21 @@ function Connection:is_closed() return self._closed == true end
 ---@param reason? string 123 bytes at most
 function Connection:close(code, reason) self._raw:close(code, reason) end
 
-Connection.__close = function(self) self:close() end
+--- Closes, and waits until the other side has answered; where it does not within `grace` seconds
+--- (2), it is left. Outside of a task, and of a server's connection, this is `close`.
+---@param grace? number
+function Connection:finish(grace)
+  self:close()
+  if not self._client or not async.running() then return end
+  local at_last <close> = self._client -- luacheck: ignore 211
+  async.timeout(grace or GOODBYE, function()
+    while not self._closed do self._changed:wait() end
+  end)
+  self._client:close()
+  while not self._client_closed do self._changed:wait() end
+end
+
+Connection.__close = function(self) self:finish() end
 
 -- ---- The server --------------------------------------------------------------------------------
 
@@ -161,12 +178,12 @@ local texts = {
   ELIBACC = "libwebsockets cannot use libuv; is libwebsockets-evlib-uv installed?",
 }
 
-local function listen_error(path, name, text)
+local function path_error(what, path, name, text)
   local why = texts[name] or text
   if name == "ENAMETOOLONG" then
     why = ("the path has %d bytes, the system takes %d"):format(#path, PATH_LIMIT)
   end
-  return E.new("io", ("cannot listen at '%s': %s"):format(path, why), { code = name })
+  return E.new("io", ("cannot %s '%s': %s"):format(what, path, why), { code = name })
 end
 
 --- A folder for a socket that nobody has named: only we can reach it.
@@ -184,17 +201,14 @@ end
 
 local known = options.set { "message_limit" }
 
-local function check(path, on_connection, opts)
-  if path ~= nil and type(path) ~= "string" then
-    options.raise("codex.ws.listen: the path must be a string, got " .. type(path))
+local function check(where, path, opts, names)
+  if type(path) ~= "string" then
+    options.raise(("%s: the path must be a string, got %s"):format(where, type(path)))
   end
-  if type(on_connection) ~= "function" then
-    options.raise("codex.ws.listen: a function is needed, got " .. type(on_connection))
-  end
-  opts = options.check("codex.ws.listen", opts, known)
-  local limit = options.typed("codex.ws.listen", opts, "message_limit", "number")
+  opts = options.check(where, opts, names)
+  local limit = options.typed(where, opts, "message_limit", "number")
   if limit and (math.type(limit) ~= "integer" or limit < 1) then
-    options.raise "codex.ws.listen: option 'message_limit' must be a positive integer"
+    options.raise(where .. ": option 'message_limit' must be a positive integer")
   end
   return opts
 end
@@ -208,7 +222,10 @@ end
 ---@return codex.WsServer?
 ---@return codex.Error? error of kind `io`
 function M.listen(path, on_connection, opts)
-  opts = check(path, on_connection, opts)
+  opts = check("codex.ws.listen", path or "", opts, known)
+  if type(on_connection) ~= "function" then
+    options.raise("codex.ws.listen: a function is needed, got " .. type(on_connection))
+  end
   local folder, err
   if not path then
     folder, err = new_folder()
@@ -224,7 +241,7 @@ function M.listen(path, on_connection, opts)
   end)
   if not raw then
     remove_folder()
-    return nil, listen_error(path, name, text)
+    return nil, path_error("listen at", path, name, text)
   end
   server._raw, server._remove_folder = raw, remove_folder
   return server
@@ -239,5 +256,77 @@ function Server:close()
 end
 
 Server.__close = Server.close
+
+-- ---- The client --------------------------------------------------------------------------------
+
+---@class codex.WsConnectOptions
+---@field url_path? string that is asked for ("/")
+---@field timeout? number seconds until the server must have answered (10)
+---@field message_limit? integer bytes; a longer message ends the connection (256 MiB)
+
+local known_connect = options.set { "url_path", "timeout", "message_limit" }
+
+local missing = { ENOENT = "there is no such socket", EACCES = "we may not look there" }
+
+--- Why there was no connection. Where libwebsockets has no words for it the connecting failed.
+local function refusal(path, why)
+  local stat, text, name = require("luv").fs_stat(path)
+  if not stat then
+    why = missing[name] or text
+  elseif stat.type ~= "socket" then
+    name, why = "ENOTSOCK", "it is no socket"
+  elseif why == "" then
+    name, why = "ECONNREFUSED", "nobody listens there, or who does hung up"
+  else
+    name, why = "EPROTO", "who listens there does not speak WebSocket: " .. why
+  end
+  return E.new("io", ("cannot connect to '%s': %s"):format(path, why), { code = name })
+end
+
+--- Waits until the handler was called with a connection, or why there is none.
+local function await_answer(state, path, seconds)
+  async.timeout(seconds, function()
+    while not state.connection and not state.why do state.changed:wait() end
+  end)
+  if state.connection then return state.connection end
+  if state.why then return nil, refusal(path, state.why) end
+  local text = ("'%s' did not answer within %g seconds"):format(path, seconds)
+  return nil, E.new("timeout", text)
+end
+
+local function note_client_closed(connection)
+  connection._client_closed = true
+  connection._changed:notify()
+end
+
+--- Connects to a WebSocket server on a Unix socket. The connection is the caller's to close.
+---@async
+---@param path string of the socket, 107 bytes at most
+---@param opts? codex.WsConnectOptions
+---@return codex.WsConnection?
+---@return codex.Error? error kinds `io` (nobody listens there, or no WebSocket), `timeout`
+function M.connect(path, opts)
+  local where = "codex.ws.connect"
+  opts = check(where, path, opts, known_connect)
+  options.typed(where, opts, "url_path", "string")
+  local ms = options.milliseconds(where, opts, "timeout")
+  local state = { changed = async.signal() }
+  local raw, name, text = core.connect(path, opts, function(connection, why)
+    if connection then state.connection = new_connection(connection) end
+    if not connection then state.why = state.why or why or "" end
+    local is_over = not connection and not why
+    if is_over and state.connection then note_client_closed(state.connection) end
+    state.changed:notify()
+  end)
+  if not raw then return nil, path_error("connect to", path, name, text) end
+  local connected
+  local guard <close> = setmetatable({}, { -- luacheck: ignore 211
+    __close = function() if not connected then raw:close() end end,
+  })
+  local connection, err = await_answer(state, path, ms > 0 and ms / 1000 or HANDSHAKE)
+  if not connection then return nil, err end
+  connection._client, connected = raw, true
+  return connection
+end
 
 return M

@@ -1,12 +1,13 @@
 ---@meta codex.core.ws
 
---- The WebSocket server, in C (bindings/ws.c): a loadable module on libwebsockets, inside the host's
---- loop. codex.ws is what one uses; this is below it.
+--- WebSockets, in C (bindings/ws.c): a loadable module on libwebsockets, inside the host's loop. codex.ws
+--- is what one uses; this is below it.
 ---@class codex.core.ws
 local ws = {}
 
 ---@class codex.core.ws.Options
 ---@field message_limit? integer bytes; a longer message ends its connection with 1009 (256 MiB)
+---@field url_path? string that a client asks for ("/")
 
 ---@class codex.core.ws.Server
 local Server = {}
@@ -22,8 +23,19 @@ local Server = {}
 ---@return string? text
 function ws.listen(path, options, handler) end
 
---- Removes the socket and closes every connection with 1001; those that do not answer are dropped
---- after half a second. Idempotent.
+--- Connects to the server on a Unix socket; what is given back is for closing. `handler` is called
+--- from the loop with the connection, or with nil and why there is none ("": it could not connect),
+--- and last with nothing: the end of the connection is the end of the client.
+---@param path string
+---@param options codex.core.ws.Options
+---@param handler fun(connection?: codex.core.ws.Connection, why?: string)
+---@return codex.core.ws.Server? client
+---@return string? name of the error: ENAMETOOLONG, ENOENT (no path), ELIBACC ...
+---@return string? text
+function ws.connect(path, options, handler) end
+
+--- Removes the socket of a server and closes every connection with 1001; those that do not answer
+--- are dropped after half a second. Idempotent.
 function Server:close() end
 
 ---@class codex.core.ws.Connection
