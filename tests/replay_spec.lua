@@ -167,9 +167,41 @@ describe("our client and a recorded server", function()
     assert.equal("Hello from mock", results[1].final_message)
     assert.equal("Hello from mock", results[2].final_message)
     assert(client:request("model/list", {})) -- what has no thread is answered too
-    local result, err = a:ask "again"
+    local again = assert(a:ask "again") -- what was recorded is over, and begins anew
+    assert.equal("Hello from mock", again.final_message)
+    assert.equal(a.id, again.thread_id)
+    assert.not_equal(results[2].turn_id, again.turn_id)
+    local result, err = client:request("turn/start", { threadId = "of nobody" })
     assert.is_nil(result)
     assert.equal(-32600, err.code)
+  end)
+
+  it("need not say at once what the recorded client said at once", function()
+    local dir, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    local path, texts = dir .. "/at-once.jsonl", {}
+    for _, entry in ipairs(assert(recording.read(fixture "0.169.0-plain"))) do
+      local id = entry.msg and entry.msg.id
+      if id then texts[entry.dir .. id] = entry.text end
+    end
+    do
+      local session <close> = assert(recording.open(path))
+      for _, key in ipairs {
+        "c2s1", "s2c1", "c2s9", "c2s10", "c2s12", "s2c10", "s2c12", "s2c9",
+      } do session:write(key:sub(1, 3), texts[key]) end
+    end
+    local function answers(client, ...)
+      local list = codex.map({ ... }, function(method) return client:request(method, {}) end)
+      return list[1].data and #list[1].data, list[2].data and #list[2].data, list[3].userId
+    end
+    local client <close> = connect(path)
+    local list = assert(client:request("thread/list", {}))
+    assert.is_table(list.data[1].environments)
+    assert.is_string(assert(client:request("thread/loaded/list", {})).data[1])
+    assert.equal(json.null, assert(client:request("account/read", {})).account)
+    local other <close> = connect(path)
+    local a, b, c = answers(other, "thread/list", "thread/loaded/list", "account/read")
+    assert.same({ 1, 1, json.null }, { a, b, c })
   end)
 
   it("take the time that was recorded, when that is wanted", function()

@@ -59,7 +59,7 @@ end
 --- One turn, read event by event: its result, with the text as it was streamed.
 local function turn_of(thread)
   local streamed = {}
-  local stream <close> = thread:run "which thread is this?"
+  local stream <close> = thread:run("which thread is this?", { timeout = 60 })
   for event in stream do
     assert(event.threadId == nil or event.threadId == thread.id, "an event of another thread")
     streamed[#streamed + 1] = event.delta

@@ -3,9 +3,11 @@
 --- As server, each message of the client is taken for the next recorded one of the same method;
 --- what the recorded server sent after that is sent, up to what the recorded client said next. Ids
 --- are those of the client that is there. With `loop`, every thread/start begins the part of the
---- recording that follows its first thread/start anew, with UUIDs of its own: one client can have
---- any number of threads. As client, what the recorded client said is said again when the server
---- has come to the point where it was said.
+--- recording that follows its first thread/start anew, with UUIDs of its own, and so does a turn
+--- when all recorded ones are over: any number of threads, and of turns in them.
+---
+--- As client, what the recorded client said is said again when the server has come to the point
+--- where it was said.
 
 local E = require "codex.error"
 local async = require "codex.async"
@@ -90,12 +92,14 @@ local function fresh_uuid()
     random(0, 0xfff), random(0x8000, 0xbfff), random(0, 0xffffffffffff))
 end
 
---- Recorded UUIDs and those that stand for them here.
-local function new_map()
-  return setmetatable({}, { __index = function(map, recorded)
-    map[recorded] = fresh_uuid()
-    return map[recorded]
-  end })
+--- Recorded UUIDs and those that stand for them here: the thread's may be known already.
+local function new_map(thread, known)
+  return setmetatable({ [thread] = known and known[thread] }, {
+    __index = function(map, recorded)
+      map[recorded] = fresh_uuid()
+      return map[recorded]
+    end,
+  })
 end
 
 local Track = {}
@@ -191,6 +195,22 @@ function Track:_run()
     end
   end
   self.running = false
+  self:_answer_early()
+end
+
+--- The recorded client said several things at once and got the answers after that. One that waits
+--- for each answer gets those to what it has said.
+function Track:_answer_early()
+  local i = self.at
+  if self.steps[i - 1].from ~= "c2s" then return end
+  while self.steps[i] and self.steps[i].from == "c2s" do
+    if self.steps[i].kind == "answer" then return end
+    i = i + 1
+  end
+  while self.steps[i] and self.steps[i].from == "s2c" do
+    if self.steps[i].kind == "answer" then self:_emit(i) end
+    i = i + 1
+  end
 end
 
 function Track:_pass(i)
@@ -220,6 +240,13 @@ function Track:reach(i)
   if self.running then return end
   self.running = true
   if self.player.speed > 0 then self.task = async.spawn(self._run, self) else self:_run() end
+end
+
+--- Another turn, when all that were recorded are over: they begin anew, with ids of their own.
+function Track:begin_again(params)
+  self.map, self.ids, self.sent, self.at = new_map(self.thread, self.map), {}, {}, 1
+  self.at = self:find("turn/start", params)
+  return self.at
 end
 
 -- ---- As server ----------------------------------------------------------------------------------
@@ -256,7 +283,7 @@ end
 function Player:_track_of(method, params)
   if not self.loop then return self.main end
   if method == "thread/start" then
-    local map = new_map()
+    local map = new_map(self.thread)
     local track = new_track(self, self.part, map, self.thread)
     self.tracks[map[self.thread]] = track
     return track
@@ -281,6 +308,9 @@ function Player:take(kind, method, id, line)
   local params = message and type(message.params) == "table" and message.params or {}
   local track = self:_track_of(method, params)
   local i = track and track:find(method, params)
+  if track and track.thread and not i and method == "turn/start" then
+    i = track:begin_again(params)
+  end
   if i then
     track.ids[i] = id or true
     return track:reach(i)
