@@ -349,23 +349,22 @@ describe("a server that dies", function()
       on["turn/start"] = function(m) begin(m) say "done" finish() end
     ]], { restart = 1 })
     at(client, [[on["turn/start"] = begin]])
-    local asked = {}
-    for i = 1, 3 do
-      local thread = assert(client:thread())
+    local busy, idle, asked = {}, {}, {}
+    for i = 1, 3 do busy[i] = assert(client:thread()) end
+    for i = 1, 10 do idle[i] = assert(client:thread()) end
+    for i, thread in ipairs(busy) do
       asked[i] = async.spawn(function()
         local _, err = thread:ask "one"
         assert.equal("closed", err.kind)
-        local other = assert(client:thread())
-        return other:ask "at once", thread:ask "again"
+        return i == 1 and async.map(idle, function(other) return other:ask "at once" end)
       end)
     end
     at(client, "")
     client:request("test/run", { code = "die(9)" })
-    for _, task in ipairs(asked) do
-      local one, two = within(5, function() return task:join() end)
-      assert.equal("done", one.final_message)
-      assert.equal("done", two.final_message)
-    end
+    local results, errors = within(5, function() return asked[1]:join() end)
+    assert.is_nil(errors)
+    assert.equal(#idle, #results)
+    for _, task in ipairs(asked) do task:join() end
   end)
 
   it("is not started for ever when it dies at every start", function()
@@ -525,6 +524,18 @@ describe("a request of the server", function()
     assert.same({ same = true, result = { decision = "accept" } }, answer)
   end)
 
+  it("may come before the introduction is over, with the same id", function()
+    local client <close> = connect([[
+      on["initialize"] = function(m)
+        on_answer = function(message)
+          if message.id == 0 and message.result.decision == "accept" then answer(m) end
+        end
+        ask("item/commandExecution/requestApproval", "0")
+      end
+    ]], { policies = policy(function() return "accept" end), startup_timeout = 5 })
+    assert.equal("0.169.0", client.version)
+  end)
+
   it("is given up when the server has resolved it; the answer is dropped", function()
     local log, cancelled = {}, false
     local client <close> = connect("", { policies = policy(function()
@@ -548,6 +559,24 @@ describe("a request of the server", function()
     assert.is_true(has_line(log, "requestApproval: the question is over"))
     assert.equal(0, at(client, "return answers"))
   end)
+
+  it("that is over is not answered either by a handler that does not let itself be cancelled",
+    function()
+      local log = {}
+      local client <close> = connect("", nil, log)
+      client:handle("item/commandExecution/requestApproval", function()
+        pcall(async.sleep, 1000)
+        return { decision = "accept" }
+      end)
+      at(client, [[
+        answers = 0
+        on_answer = function() answers = answers + 1 end
+        ask("item/commandExecution/requestApproval", "0")
+        note("serverRequest/resolved", { requestId = 0 })
+      ]])
+      assert.equal(0, at(client, "return answers"))
+      assert.is_true(has_line(log, "requestApproval: the answer came too late and is dropped"))
+    end)
 
   it("is given up when its turn is over", function()
     local log = {}
@@ -839,13 +868,15 @@ describe("requests", function()
   end)
 
   it("after the end say that the client is closed", function()
-    local client = connect ""
+    local client = connect("", { restart = 5 })
     local thread = assert(client:thread())
+    local pid = client.pid
     client:close()
     client:close()
     local answer, err = client:request("model/list", {})
     assert.is_nil(answer)
     assert.equal("closed", err.kind)
+    assert.equal(pid, client.pid)
     answer, err = client:notify "initialized"
     assert.is_nil(answer)
     assert.equal("closed", err.kind)
@@ -1235,8 +1266,20 @@ describe("a notification of odd shape", function()
     ]]):format(json.encode(json.array(methods)), own_turn))
   end
 
+  --- What is raised while a notification is taken in would only be said on standard error.
+  local function catch(client)
+    local given, raised = client._link._options, {}
+    local take = given.on_notification
+    function given.on_notification(...)
+      local ok, err = xpcall(take, debug.traceback, ...)
+      if not ok then raised[#raised + 1] = err end
+    end
+    return raised
+  end
+
   it("breaks nothing", function()
     local client <close> = connect ""
+    local raised = catch(client)
     local thread = assert(client:thread())
     local heard = 0
     local all <close> = client:on("*", function() heard = heard + 1 end) -- luacheck: ignore 211
@@ -1248,6 +1291,7 @@ describe("a notification of odd shape", function()
     end
     send_odd(client, true, others)
     send_odd(client, false, { "turn/completed" })
+    assert.same({}, raised)
     assert.is_true(heard > 1000)
     assert.equal(stream, thread:running())
     at(client, [[say "unharmed" note "thread/tokenUsage/updated" finish()]])
@@ -1261,6 +1305,7 @@ describe("a notification of odd shape", function()
 
   it("ends the turn with an error where it is the turn's end", function()
     local client <close> = connect ""
+    local raised = catch(client)
     local thread = assert(client:thread())
     for _, odd in ipairs {
       "nil", "json.null", "{}", "7", "{ id = turn }", '{ id = turn, status = "strange" }',
@@ -1282,6 +1327,7 @@ describe("a notification of odd shape", function()
     local _, err = within(5, drain, stream)
     assert.equal("rpc", err.kind)
     assert.equal("the turn failed", err.message)
+    assert.same({}, raised)
   end)
 end)
 

@@ -159,7 +159,7 @@ local function input_item(where, piece)
     options.raise(("%s: input must be text or a table, got %s"):format(where, type(piece)))
   end
   if piece.type then return piece end
-  local image = piece.image
+  local image = options.typed(where, piece, "image", "string")
   if image and (image:find "^https?://" or image:find "^data:") then
     return { type = "image", url = image }
   end

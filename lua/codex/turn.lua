@@ -407,7 +407,7 @@ end
 
 --- Interrupts a turn that still runs and waits, for some seconds, until it has ended. Idempotent.
 function Turn:close()
-  if self._over or self._steering then return self:_close_quietly() end
+  if self._over then return self:_close_quietly() end
   if not async.running() then
     return self:_give_up(E.new("closed", "the turn was left"))
   end
