@@ -1015,6 +1015,18 @@ describe("interrupting", function()
     assert.equal(2, #got(client, "turn/interrupt"))
   end)
 
+  it("lasts no longer than the turn, though the server answers nothing more", function()
+    local client <close> = connect 'on["turn/interrupt"] = function() finish "interrupted" end'
+    local thread = assert(client:thread())
+    local stream = thread:run "go"
+    assert(within(2, thread.interrupt, thread))
+    assert.equal("interrupted", select(2, drain(stream)).code)
+    within(2, function()
+      local left <close> = thread:run "again" -- luacheck: ignore 211
+    end)
+    assert.is_nil(thread:running())
+  end)
+
   it("does not hang when the server does not answer", function()
     local client <close> = connect 'on["turn/interrupt"] = function() end'
     local thread = assert(client:thread())
