@@ -269,7 +269,7 @@ for _, peer in ipairs { "latest", "middle" } do
   end)
 
   describe("Codex " .. version .. " asks for permissions", function()
-    local folder = peers.root .. "/build/app-server-outside"
+    local folder = app.work .. "-outside"
     local target = folder .. "/written.txt"
     local wanted = { file_system = { write = { folder } } }
     local touch = { exec = "touch " .. target }
@@ -286,13 +286,14 @@ for _, peer in ipairs { "latest", "middle" } do
         turns = turns, peer = peer, config = { ["features.request_permissions_tool"] = true },
         connect = { policies = { policy(decision, seen) } },
       }, function(server)
-        os.execute(("rm -rf %s && mkdir %s"):format(peers.quote(folder), peers.quote(folder)))
+        assert(files.make_dir(folder))
         local thread = assert(server.client:thread(read_only))
         for i, final in ipairs { "done", "done again" } do
           assert.equal(final, assert(thread:ask "go").final_message)
           wrote[i] = os.remove(target) == true
         end
       end)
+      assert(os.remove(folder))
       assert.equal("permissions", seen[1].kind)
       assert.equal("to write", seen[1].reason)
       return wrote, #seen, seen[1].permissions
