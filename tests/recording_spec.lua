@@ -175,6 +175,11 @@ describe("secrets in a recording", function()
 
   it("are taken out of lines that are no JSON", function()
     assert.equal("oops [redacted]", written "oops sk-aaaaaaaaaaaaaaaaaaaa")
+    assert.equal('{"apiKey":"[redacted]","x":', written '{"apiKey":"abc","x":')
+    assert.equal('}]} {"token":"[redacted]"', written '}]} {"token":"torn \\')
+    assert.equal('set "token": "[redacted]" now', written 'set "token": "abc" now')
+    local deep = ('{"token":'):rep(1001) .. '"abc"'
+    assert.equal((deep:gsub('"abc"', hidden)), written(deep))
   end)
 
   it("are the answers to secret questions, and those alone, wherever they come again", function()

@@ -308,7 +308,7 @@ describe("a recorded client", function()
     assert.is_true(program.eventually(function() return #lines >= 3 end))
     assert.is_truthy(lines[1]:find('"method":"initialize"', 1, true))
     assert.is_truthy(lines[3]:find('"method":"thread/start"', 1, true))
-    peer:close(0)
+    peer:close(10)
     assert.is_truthy(peer:stderr():find("initialize (id 0) was answered with error 7, and in the "
       .. "recording with a result", 1, true))
   end)

@@ -31,8 +31,9 @@ local function key_of(text)
   return text:find("\\", 1, true) and json.decode(text) or text:sub(2, -2)
 end
 
---- Calls visit(keys, depth, first, last) for each string, number and word of a valid JSON text that
---- is a value; keys[1..depth] are the keys on the way to it, false for an array.
+--- Calls visit(keys, depth, first, last) for each string, number and word of a JSON text that is a
+--- value; keys[1..depth] are the keys on the way to it, false for an array. Of a text that is not
+--- quite JSON it finds what can be found.
 local function each_scalar(text, visit)
   local at, depth, keys = 1, 0, {}
   while true do
@@ -44,7 +45,7 @@ local function each_scalar(text, visit)
       depth = depth + 1
       keys[depth] = false
     elseif char == "}" or char == "]" then
-      depth = depth - 1
+      depth = math.max(depth - 1, 0)
     else
       local is_string = char == '"'
       last = is_string and string_end(text, at) or select(2, text:find("^[%w+.-]+", at)) or at
@@ -95,23 +96,26 @@ local function is_secret(key)
   return secret_names[plain] or ends_with(plain, secret_endings)
 end
 
---- Patterns of which one is found in any text that has such a key: most texts have none and are not
---- looked into. The first is a key that hides behind escapes.
-local hints = { "\\u00[2-7]" }
-for _, word in ipairs { "key", "token", "secret", "password", "authorization" } do
-  local pattern = word:gsub("%l", function(c) return "[" .. c .. c:upper() .. "]" end)
-  hints[#hints + 1] = pattern .. '"%s*:'
-end
+--- One of these is in any text, in lower case, that has such a key; most texts have none and are
+--- not looked into. Likewise for what looks like a credential.
+local key_hints = { 'key"', 'token"', 'secret"', 'password"', 'authorization"' }
+local credential_hints = { "sk-", "eyj", "bearer " }
 
-local function has_hint(text)
-  for _, pattern in ipairs(hints) do
-    if text:find(pattern) then return true end
+local function has_any(lower, hints)
+  for _, hint in ipairs(hints) do
+    if lower:find(hint, 1, true) then return true end
   end
   return false
 end
 
+--- Whether a key may be there that says it is a secret, or hides that behind escapes.
+local function may_have_key(lower)
+  return has_any(lower, key_hints)
+    or lower:find("\\u00", 1, true) and lower:find "\\u00[2-7]" ~= nil
+end
+
 local function below_secret(keys, depth, own)
-  for i = 1, depth do
+  for i = 0, depth do -- 0: in text that is no JSON, outside of any object
     local key = keys[i]
     if key and (own and own[key] or is_secret(key)) then return true end
   end
@@ -134,20 +138,23 @@ end
 
 --- What looks like a credential begins at a word's edge. In JSON the letter of an escape ("\n") is
 --- none, so a mark, which no JSON has, stands behind it meanwhile.
-local function redact_text(text)
-  if not text:find("\\", 1, true) then return log.redact(text) end
+local function redact_text(text, lower)
+  if not text:find("\\", 1, true) or not has_any(lower, credential_hints) then
+    return log.redact(text)
+  end
   local marked = text:gsub("\\u%x%x%x%x", "%0\1"):gsub("\\[bfnrt]", "%0\1")
   return (log.redact(marked):gsub("\1", ""))
 end
 
 --- Returns the text of a message without its secrets: values under keys that say so, at any depth,
 --- and what looks like a credential anywhere. Every other byte stays as it is.
----@param text string valid JSON
+---@param text string JSON; in other text what stands under keys is taken out too
 ---@param own? table<string, boolean> more keys that are secret
 ---@return string
 function M.redact(text, own)
-  if own or has_hint(text) then text = redact_keys(text, own) end
-  return redact_text(text)
+  local lower = text:lower()
+  if own or may_have_key(lower) then text = redact_keys(text, own) end
+  return redact_text(text, lower)
 end
 
 -- ---- Writing ------------------------------------------------------------------------------------
@@ -211,7 +218,7 @@ function Recording:write(dir, line)
     end
     line = text
   end
-  local text = json.encode(log.redact(line), { repair = true })
+  local text = json.encode(M.redact(line), { repair = true })
   self:_put(('%s"%s","text":%s}'):format(self:_stamp(), dir, text))
 end
 
@@ -219,6 +226,7 @@ end
 ---@param code? integer
 ---@param signal? integer
 function Recording:exit(code, signal)
+  code, signal = math.tointeger(code), math.tointeger(signal)
   local more = signal and signal ~= 0 and (',"signal":%d'):format(signal) or ""
   self:_put(('%s"exit","code":%s%s}'):format(self:_stamp(), code and ("%d"):format(code) or "null",
     more))
