@@ -128,7 +128,8 @@ local function redact_keys(text, own)
   each_scalar(text, function(keys, depth, first, last)
     local is_word = text:find("^[tfn]", first)
     if is_word or not below_secret(keys, depth, own) then return end
-    if own and text:byte(first) == 34 then log.secret(json.decode(text:sub(first, last))) end
+    local value = own and json.decode(text:sub(first, last))
+    if type(value) == "string" then log.secret(value) end -- it may come again anywhere
     pieces[#pieces + 1] = text:sub(done, first - 1)
     done = last + 1
   end)
