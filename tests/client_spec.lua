@@ -578,6 +578,22 @@ describe("a request of the server", function()
       assert.is_true(has_line(log, "requestApproval: the answer came too late and is dropped"))
     end)
 
+  it("is given up when the server dies", function()
+    local log, cancelled = {}, false
+    local client <close> = connect("", { policies = policy(function()
+      local at_last <close> = -- luacheck: ignore 211
+        setmetatable({}, { __close = function() cancelled = true end })
+      async.sleep(1000)
+    end) }, log)
+    client:request("test/run", { code = [[
+      ask("item/commandExecution/requestApproval", "0")
+      die(9)
+    ]] })
+    assert.is_true(program.eventually(function() return cancelled end))
+    assert.same({}, client._pending)
+    assert.is_true(has_line(log, "the question is over"))
+  end)
+
   it("is given up when its turn is over", function()
     local log = {}
     local client <close> = connect("", { policies = policy(function() async.sleep(1000) end) }, log)
@@ -1461,6 +1477,17 @@ describe("closing", function()
     local _, err = within(5, drain, stream)
     assert.equal("closed", err.kind)
     assert.is_true(program.eventually(function() return not program.alive(client.pid) end))
+
+    client = connect ""
+    local is_over
+    client:handle("item/commandExecution/requestApproval", function()
+      client:close()
+      is_over = true
+      return { decision = "accept" }
+    end)
+    client:notify("test/run", { code = 'ask("item/commandExecution/requestApproval", "0")' })
+    assert.is_true(program.eventually(function() return is_over end))
+    assert.is_false(program.alive(client.pid))
 
     client = connect ""
     local timer = require("luv").new_timer()

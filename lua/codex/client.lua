@@ -262,6 +262,7 @@ local function start(client)
         if not ok then peer:close(0) end
       end,
     })
+    if client._closed then return nil, E.new("closed", "the client is closed") end
     ok, err = initialize(client)
   end
   if ok then return true end
@@ -419,7 +420,7 @@ function Client:fork(id, opts) return require("codex.thread").fork(self, id, opt
 --- Ends the server, and with it turns that run. Waits where a task may. Idempotent.
 function Client:close()
   if self._closed then return end
-  self._closed = true
+  self._closed, self._closer = true, async.running()
   require("codex.inquiry").closed(self)
   self._link:close(self._instance._settings.grace or 5)
 end

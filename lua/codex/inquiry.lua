@@ -201,9 +201,10 @@ end
 
 -- ---- When nobody waits for the answer any more -------------------------------------------------
 
+--- Whoever closes the client while he answers is not cancelled in the middle of that.
 local function drop(client, key)
   local pending = client._pending[key]
-  if not pending or pending.task == async.running() then return end
+  if not pending or pending.task == client._closer then return end
   client._pending[key] = nil
   pending.request:drop()
   instances.say(client._instance, "info", "%s: the question is over before it was answered",
