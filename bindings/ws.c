@@ -127,6 +127,7 @@ static int open_with(lua_State *L, open_fn *open) {
   luaL_checktype(L, 2, LUA_TTABLE);
   luaL_checktype(L, 3, LUA_TFUNCTION);
   options.url_path = cx_opt_string(L, 2, "url_path", NULL);
+  options.ping_s = (unsigned)cx_opt_size(L, 2, "ping_s", 300);
   lua_Integer limit = cx_opt_integer(L, 2, "message_limit", 0);
   if (limit < 0) luaL_error(L, "option 'message_limit' must be positive");
   options.message_limit = (size_t)limit;

@@ -36,7 +36,8 @@ enum {
   REASON_SIZE = 123, /* what fits into a close frame */
   GOODBYE_MS = 500,
   RETRY_MS = 100, /* until it accepts again, after the system ran out of descriptors */
-  HANDLES = 2,    /* and the listening socket's */
+  PING_S = 300,
+  HANDLES = 2, /* and the listening socket's */
 };
 static const size_t message_limit = (size_t)256 * 1024 * 1024;
 static const char protocol_name[] = "codex-lua"; /* within libwebsockets, not on the wire */
@@ -62,6 +63,7 @@ struct cx_ws {
   char *url_path;   /* of a client, and only then there */
   struct stat made; /* the socket file, so that nobody else's is removed */
   size_t message_limit;
+  lws_retry_bo_t patience; /* of a client */
   void *failed;         /* the connection that a client did not get; only its address is of use */
   int fd, handles;      /* open libuv handles of our own; freed with the last */
   bool connecting;      /* inside of libwebsockets */
@@ -403,6 +405,7 @@ static void on_connect(uv_timer_t *timer) {
       .path = ws->url_path,
       .host = "localhost",
       .local_protocol_name = protocol_name,
+      .retry_and_idle_policy = &ws->patience,
       .ietf_version_or_minus_one = -1,
   };
   lws_set_proxy(ws->vhost, "none:0");
@@ -609,6 +612,9 @@ static int name_server(cx_ws *ws, const cx_ws_options *options) {
   if (!*path) return -ENOENT;
   size_t n = strlen(folder) + strlen(path);
   if (n >= sizeof((struct sockaddr_un *)0)->sun_path) return -ENAMETOOLONG;
+  unsigned ping_s = options->ping_s ? options->ping_s : PING_S;
+  ws->patience.secs_since_valid_ping = (uint16_t)(ping_s < UINT16_MAX ? ping_s : UINT16_MAX - 1);
+  ws->patience.secs_since_valid_hangup = UINT16_MAX; /* no pong is seen while reading is paused */
   ws->url_path = strdup(options->url_path ? options->url_path : "/");
   ws->path = malloc(n + 2);
   if (!ws->path || !ws->url_path) return CX_EMEMORY;

@@ -41,6 +41,7 @@ typedef struct cx_ws_events {
 typedef struct cx_ws_options {
   const char *path;     /* of the socket; mode 0600. A stale one there is taken over */
   const char *url_path; /* that a client asks for ("/") */
+  unsigned ping_s;      /* a client pings after so many seconds of silence (300) */
   size_t message_limit; /* a longer message ends its connection with 1009 (256 MiB) */
 } cx_ws_options;
 

@@ -187,7 +187,9 @@ local function path_error(what, path, name, text)
 end
 
 --- A folder for a socket that nobody has named: only we can reach it.
-local function new_folder()
+---@return string? path
+---@return codex.Error?
+function M.new_folder()
   local uv = require "luv"
   local parent = os.getenv "XDG_RUNTIME_DIR" or uv.os_tmpdir()
   local path, text, name = uv.fs_mkdtemp(parent .. "/codex-lua-XXXXXX")
@@ -228,7 +230,7 @@ function M.listen(path, on_connection, opts)
   end
   local folder, err
   if not path then
-    folder, err = new_folder()
+    folder, err = M.new_folder()
     if not folder then return nil, err end
     path = folder .. "/socket"
   end
@@ -262,9 +264,10 @@ Server.__close = Server.close
 ---@class codex.WsConnectOptions
 ---@field url_path? string that is asked for ("/")
 ---@field timeout? number seconds until the server must have answered (10)
+---@field ping? number seconds of silence after which the server is pinged (300)
 ---@field message_limit? integer bytes; a longer message ends the connection (256 MiB)
 
-local known_connect = options.set { "url_path", "timeout", "message_limit" }
+local known_connect = options.set { "url_path", "timeout", "ping", "message_limit" }
 
 local missing = { ENOENT = "there is no such socket", EACCES = "we may not look there" }
 
@@ -311,7 +314,12 @@ function M.connect(path, opts)
   options.typed(where, opts, "url_path", "string")
   local ms = options.milliseconds(where, opts, "timeout")
   local state = { changed = async.signal() }
-  local raw, name, text = core.connect(path, opts, function(connection, why)
+  local raw_opts = {
+    url_path = opts.url_path, message_limit = opts.message_limit,
+    ping_s = math.max(1, (options.milliseconds(where, opts, "ping") + 999) // 1000),
+  }
+  if not opts.ping then raw_opts.ping_s = nil end
+  local raw, name, text = core.connect(path, raw_opts, function(connection, why)
     if connection then state.connection = new_connection(connection) end
     if not connection then state.why = state.why or why or "" end
     local is_over = not connection and not why
