@@ -1,4 +1,5 @@
---- A client of `codex app-server`: one process, many threads.
+--- A client of `codex app-server`: one process, many threads. It is a child of ours, or one that
+--- runs already (`socket`, `proxy`; codex.bridge).
 ---
 --- The app-server speaks JSON-RPC in lines, without the `jsonrpc` member. It asks back: approvals,
 --- questions, calls of our tools (codex.inquiry answers them all). At most 64 of our requests are
@@ -25,7 +26,10 @@ local OVERLOADED = -32001
 ---@class codex.ConnectOptions
 ---@field cwd? string the server's folder, and the threads' where they name none
 ---@field command? string[] any program that carries the bytes, in place of `codex app-server`
----@field proxy? boolean|string talk to the daemon that runs already (true), or to this socket
+---@field socket? string of an app-server that runs already (`--listen unix://PATH`); it runs on
+---@field proxy? boolean|string|string[] to one that runs already, with `codex app-server proxy`: to
+---the daemon (true), to this socket, or with this command ({ "ssh", "host", "codex", "app-server",
+---"proxy" }); it runs on
 ---@field config? table<string, any> settings for all threads, keys may be dotted paths
 ---@field args? string[] more arguments for `codex app-server`
 ---@field env? table<string, string|false>
@@ -42,8 +46,8 @@ local OVERLOADED = -32001
 ---@field restart? integer how often a server that died is started anew (0)
 
 local known = options.set {
-  "cwd", "command", "proxy", "config", "args", "env", "client_info", "experimental", "opt_out",
-  "capabilities", "policies", "policy_timeout", "audit", "auth_refresh", "timeout",
+  "cwd", "command", "socket", "proxy", "config", "args", "env", "client_info", "experimental",
+  "opt_out", "capabilities", "policies", "policy_timeout", "audit", "auth_refresh", "timeout",
   "startup_timeout", "restart",
 }
 
@@ -184,10 +188,11 @@ end
 
 local function argv_of(client)
   local given, instance = client._given, client._instance
-  if given.command then return given.command, given.command[1] end
+  local argv = given.command or type(given.proxy) == "table" and given.proxy
+  if argv then return argv, argv[1] end
   local binary, err = require("codex.binary").resolve(instance._settings.binary)
   if not binary then return nil, err end
-  local argv = { binary.path, "app-server" }
+  argv = { binary.path, "app-server" }
   if given.proxy then argv[3] = "proxy" end
   if type(given.proxy) == "string" then table.move({ "--sock", given.proxy }, 1, 2, 4, argv) end
   for _, pair in ipairs(require("codex.toml").overrides(given.config or {})) do
@@ -207,26 +212,37 @@ local function on_closed(client, err)
   tell_all(client, "closed", "closed", { error = err })
 end
 
-local function open_link(client)
+--- A link of our own, or one to a server that runs already.
+local function open_with(client, opts)
   local given = client._given
+  local is_there = given.socket or given.proxy
+  if is_there then opts.startup_timeout = given.startup_timeout end
+  if given.socket then return require("codex.bridge").connect(given.socket, opts) end
   local argv, path = argv_of(client)
   if not argv then return nil, path end
   local proc_options = command.proc_options(client._instance, given, path)
-  local opened
-  opened = { link.spawn(argv, {
-    name = "the app-server", cwd = given.cwd or proc_options.cwd, env = proc_options.env,
-    clear_env = proc_options.clear_env, timeout = given.timeout, grace = proc_options.grace,
+  opts.env, opts.clear_env = proc_options.env, proc_options.clear_env
+  opts.cwd, opts.grace = proc_options.cwd, proc_options.grace
+  if is_there then return require("codex.bridge").proxy(argv, opts) end
+  opts.cwd = given.cwd or opts.cwd -- that of a server that runs already may be on another machine
+  return link.spawn(argv, opts)
+end
+
+local function open_link(client)
+  local opened, err -- nil while it is being opened, which may take a while
+  opened, err = open_with(client, {
+    name = "the app-server", timeout = client._given.timeout,
     on_request = function(request) require("codex.inquiry").serve(client, request) end,
     on_notification = function(method, params) on_notification(client, method, params) end,
-    on_closed = function(err)
-      if client._link == opened[1] then on_closed(client, err) end
+    on_closed = function(why)
+      if opened and client._link == opened then on_closed(client, why) end
     end,
     on_junk = function(text, why)
       instances.say(client._instance, "debug", "not a message of the app-server's (%s): %s", why,
         text)
     end,
-  }) }
-  return opened[1], opened[2]
+  })
+  return opened, err
 end
 
 local function introduction(given)
@@ -270,32 +286,51 @@ local function start(client)
   return nil, err
 end
 
+--- How the server is reached, and what only one that is started here can be told.
+local function check_server(where, given)
+  options.typed(where, given, "command", "table")
+  options.typed(where, given, "socket", "string")
+  options.typed(where, given, "proxy", "boolean", "string", "table")
+  local ways = {}
+  for _, name in ipairs { "command", "socket", "proxy" } do
+    local value = given[name]
+    if value then ways[#ways + 1] = name end
+    if type(value) == "table" and #value == 0 then
+      options.raise(("%s: option '%s' must name a program"):format(where, name))
+    end
+  end
+  if #ways > 1 then
+    options.raise(("%s: option '%s' excludes '%s'"):format(where, ways[1], ways[2]))
+  end
+  local is_there = given.socket or given.proxy
+  if is_there and given.config then
+    options.raise(where .. ": option 'config' is for a server that starts here; threads have it")
+  end
+end
+
 local function check(given)
   local where = "codex.connect"
   options.check(where, given, known)
   options.typed(where, given, "cwd", "string")
   options.typed(where, given, "experimental", "boolean")
-  for _, name in ipairs { "command", "config", "args", "env", "client_info", "opt_out",
+  check_server(where, given)
+  for _, name in ipairs { "config", "args", "env", "client_info", "opt_out",
     "capabilities", "policies" } do options.typed(where, given, name, "table") end
   for _, name in ipairs { "timeout", "startup_timeout", "policy_timeout" } do
     options.milliseconds(where, given, name)
   end
-  options.typed(where, given, "proxy", "boolean", "string")
   options.typed(where, given, "audit", "boolean", "string")
   options.typed(where, given, "auth_refresh", "function")
   options.typed(where, given, "restart", "number")
-  if given.command and #given.command == 0 then
-    options.raise "codex.connect: option 'command' must name a program"
-  end
 end
 
---- Starts `codex app-server` and introduces us.
+--- Starts `codex app-server`, or connects to one that runs already, and introduces us.
 ---@async
 ---@param instance table
 ---@param opts? codex.ConnectOptions
 ---@return codex.Client?
----@return codex.Error? error kinds `spawn`, `closed` (it ended at once; `stderr` says why),
----`timeout`, `protocol`, `rpc`
+---@return codex.Error? error kinds `spawn`, `closed` (it ended at once; `stderr` says why), `io`
+---(there is no such socket), `timeout`, `protocol`, `rpc`
 function M.connect(instance, opts)
   local given = opts or {}
   check(given)
@@ -417,10 +452,11 @@ function Client:fork(id, opts) return require("codex.thread").fork(self, id, opt
 
 -- ---- Ending ------------------------------------------------------------------------------------
 
---- Ends the server, and with it turns that run. Waits where a task may. Idempotent.
+--- Ends the server, and with it turns that run; one that ran already goes on with them. Waits where
+--- a task may. Idempotent.
 function Client:close()
   if self._closed then return end
-  self._closed, self._closer = true, async.running()
+  self._closed = true
   require("codex.inquiry").closed(self)
   self._link:close(self._instance._settings.grace or 5)
 end

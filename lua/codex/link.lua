@@ -40,11 +40,12 @@ M.codes = {
 ---@field raw? boolean messages are not decoded: `on_message` gets them as they are
 ---@field on_message? fun(kind: codex.MessageKind, method?: string, id?: string, line: string)
 ---@field on_drain? fun() output was taken
+---@field explain? fun(err: codex.Error) says more in the error why the other side is gone
 ---@field prefix? string our ids are strings that begin so
 
 local known_open = options.set {
   "name", "jsonrpc", "window", "timeout", "line_limit", "on_request", "on_notification", "on_junk",
-  "on_closed", "raw", "on_message", "on_drain", "prefix",
+  "on_closed", "explain", "raw", "on_message", "on_drain", "prefix",
 }
 local known_spawn = options.set { "cwd", "env", "clear_env", "grace", "tail_size", "stderr" }
 for name in pairs(known_open) do known_spawn[name] = true end
@@ -188,9 +189,11 @@ local function closed_error(link, status)
       or (" (exit code %d)"):format(status.code)
   end
   local text = link._closing and link._name .. " was closed" or link._name .. " is gone" .. how
-  return E.new("closed", text, {
+  local err = E.new("closed", text, {
     code = status.exited and status.code or nil, stderr = link.pid and link._raw:stderr() or nil,
   })
+  if link._options.explain then link._options.explain(err) end
+  return err
 end
 
 local function wait_for(link, test)
