@@ -2,6 +2,7 @@
 
 local codex = require "codex"
 local files = require "codex.files"
+local foreign = require "tests.support.foreign"
 local json = require "codex.json"
 local link = require "codex.link"
 local peers = require "tests.support.peers"
@@ -364,6 +365,46 @@ describe("a session of Codex " .. peers.version.latest, function()
     assert.is_truthy(came:find('"text":"The tool said: Ulm: rain"', 1, true))
     assert.is_nil(came:find(live.thread_id, 1, true)) -- it is another thread
     assert.equal(2 * requests, #model.requests)
+  end)
+end)
+
+-- ---- Clients of others --------------------------------------------------------------------------
+
+describe("an IDE whose path to Codex is a script", function()
+  --- What the client showed of one prompt: the text, and how the turn ended.
+  local function prompt_on(binary, cx)
+    local events = foreign.acp(binary, cx, "hi")
+    local text = {}
+    for _, event in ipairs(foreign.select(events, { kind = "agent_message_chunk" })) do
+      text[#text + 1] = event.text
+    end
+    return table.concat(text), foreign.select(events, { event = "stop" })[1].reason
+  end
+
+  it("has with codex-acp on a recording the turn that it had on Codex", function()
+    local dir, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    local path = dir .. "/session.jsonl"
+    local model <close> = assert(testing.model { reply = function(request)
+      if request.schema then return { json = { title = "A title" } } end
+      return { text = { "Hel", "lo" } }
+    end })
+    local cx <close> = assert(testing.codex {
+      model = model, binary = peers.latest, env = { CODEX_BINARY = peers.latest },
+    })
+    local recorder = foreign.wrapper(dir .. "/recorder", {
+      program.path, "app-server", "--no-audit", "--record", path, "--",
+    })
+    local text, reason = prompt_on(recorder, cx)
+    assert.equal("Hello", text)
+    local requests = #model.requests
+    for _, more in ipairs { "", " --loop" } do
+      local player = ("%s/player%d"):format(dir, #more)
+      program.write(player, ("#!/bin/sh\nexec %s replay%s %s\n"):format(
+        peers.quote(program.path), more, peers.quote(path)), 493)
+      assert.same({ text, reason }, { prompt_on(player, cx) })
+    end
+    assert.equal(requests, #model.requests)
   end)
 end)
 
