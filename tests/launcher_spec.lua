@@ -133,6 +133,22 @@ describe("the end", function()
     end)
   end)
 
+  it("comes with a signal, and lets the server end by itself", function()
+    for _, signal in ipairs { "int", "term", "hup" } do
+      with_server("cat >/dev/null; echo ended >>\"$XDG_STATE_HOME/log\"", function(folder, env)
+        local child <close> = program.spawn({ "app-server", "--no-audit", "--listen", "stdio://" },
+          { env = env, stdin = "pipe" })
+        assert.is_true(program.eventually(function()
+          return (proc.run { "pgrep", "-P", tostring(child.pid) }).stdout ~= ""
+        end))
+        async.sleep(0.1)
+        child:kill(signal)
+        assert.equal(130, child:wait().code, signal)
+        assert.equal("ended\n", require("codex.files").read(folder .. "/log"), signal)
+      end)
+    end
+  end)
+
   it("comes when the client does not read any more", function()
     -- The reader closes its end; the server goes on writing until it is told to end.
     with_server("while echo '{\"method\":\"tick\"}'; do sleep 0.01; done", function(folder, env)

@@ -641,7 +641,7 @@ function Session:close(grace)
   for _, front in ipairs(copy(self._fronts)) do front.peer:close() end
 end
 
-Session.__close = Session.close
+function Session:__close() self:close() end
 
 --- Exit code for a program that was the server.
 ---@return integer
