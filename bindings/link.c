@@ -338,11 +338,11 @@ static int link_refuse(lua_State *L) {
   return done(L, cx_rpc_refuse(cx_link_rpc(p->link), id, code, message, data));
 }
 
-/* send(bytes) -> true | nil, name, text: whole messages with their newlines, as they are */
+/* send(line) -> true | nil, name, text: a whole message as it is, but for its newline */
 static int link_send(lua_State *L) {
   peer *p = self(L);
   cx_span data = text_at(L, 2);
-  return done(L, p->link ? cx_link_send(p->link, data.at, data.n) : CX_ECLOSED);
+  return done(L, p->link ? cx_link_send_line(p->link, data.at, data.n) : CX_ECLOSED);
 }
 
 /* flush(): what was kept back to leave together leaves now */

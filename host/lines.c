@@ -5,11 +5,12 @@
 
 #include "err.h"
 
-enum { KEPT = 4096 }; /* an empty buffer may be this large */
+enum { KEPT = 4096 };
 
 void cx_lines_init(cx_lines *lines, size_t limit) {
   memset(lines, 0, sizeof *lines);
   lines->limit = limit;
+  lines->kept = KEPT;
 }
 
 int cx_lines_feed(cx_lines *lines, const char *data, size_t n) {
@@ -27,7 +28,7 @@ void cx_lines_end(cx_lines *lines) { lines->ended = true; }
 
 /* Gives back a large buffer that is empty: many children that say nothing hold no memory. */
 static void shrink(cx_lines *lines) {
-  if (lines->buf.len == 0 && lines->buf.cap > KEPT) cx_buf_free(&lines->buf);
+  if (lines->buf.len == 0 && lines->buf.cap > lines->kept) cx_buf_free(&lines->buf);
 }
 
 /* Forgets the first n bytes and what was known of them. */

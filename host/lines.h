@@ -14,6 +14,7 @@ typedef struct cx_lines {
   cx_buf buf;
   size_t limit;   /* longest line, in bytes without its newline */
   size_t scanned; /* bytes of buf known to hold no newline */
+  size_t kept;    /* an empty buffer may be so large (4 KiB) */
   bool skipping;  /* inside a line that was too long */
   bool keep_cr;   /* give lines as they are, also "\r" at their end */
   bool ended;     /* the input is complete: what is left is the last line */

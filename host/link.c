@@ -9,6 +9,7 @@
 #include "pipe.h"
 
 enum { CORKED = 64 * 1024, CORK_NS = 1000 * 1000 }; /* kept back at most, and for how long */
+enum { KEPT = 4 << 20 }; /* memory for messages that stays: fresh memory costs more than copying */
 
 struct cx_link {
   cx_proc *proc; /* one of the two, NULL once it has closed */
@@ -200,6 +201,17 @@ int cx_link_send(cx_link *link, const char *data, size_t n) {
   return rc ? rc : transmit(link, data, n);
 }
 
+int cx_link_send_line(cx_link *link, const char *line, size_t n) {
+  if (link->closing) return CX_ECLOSED;
+  if (n >= CORKED) {
+    int rc = cx_link_send(link, line, n);
+    return rc ? rc : cx_link_send(link, "\n", 1);
+  }
+  int rc = cork(link, line, n);
+  if (rc == 0) rc = cx_buf_add(&link->corked, "\n", 1);
+  return rc || link->taking ? rc : cx_link_flush(link);
+}
+
 static int on_send(void *user, const char *data, size_t n) { return cx_link_send(user, data, n); }
 
 void cx_link_finish(cx_link *link) {
@@ -250,6 +262,7 @@ static cx_link *new_link(uv_loop_t *loop, const cx_link_options *options,
   link->relay = options->rpc.relay;
   cx_lines_init(&link->lines, options->line_limit);
   link->lines.keep_cr = link->relay;
+  link->lines.kept = KEPT;
   uv_timer_init(loop, &link->timer);
   uv_idle_init(loop, &link->again);
   link->timer.data = link->again.data = link;

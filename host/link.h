@@ -49,6 +49,9 @@ void cx_link_arm(cx_link *link);
 /* Sends bytes as they are: whole messages with their newlines. 0, CX_ECLOSED, or a uv code. */
 int cx_link_send(cx_link *link, const char *data, size_t n);
 
+/* Likewise one message, which comes without its newline. */
+int cx_link_send_line(cx_link *link, const char *line, size_t n);
+
 /* What is sent while messages are taken in is kept until all that came with them were taken, for a
  * millisecond or 64 KiB at most, and leaves in one piece; this sends it now. */
 int cx_link_flush(cx_link *link);

@@ -407,7 +407,7 @@ function Link:notify(method, params) return self:_sent(self._raw:notify(method, 
 ---@param line string
 ---@return true?
 ---@return codex.Error?
-function Link:send(line) return self:_sent(self._raw:send(line .. "\n")) end
+function Link:send(line) return self:_sent(self._raw:send(line)) end
 
 --- Bytes that the other side has not taken.
 ---@return integer
