@@ -202,6 +202,30 @@ describe("measuring", function()
     assert.truthy(message({ "/nonexistent" }):find "127")
   end)
 
+  it("takes further figures from what a program prints", function()
+    local function figures(text) return { lines = select(2, text:gsub("\n", "")), wall = 99 } end
+    local got = harness.measure { name = "s", argv = { "printf", "a\\nb\\n" }, figures = figures }
+    assert.equal(2, got.lines)
+    assert.is_true(got.wall < 99)
+  end)
+
+  it("leaves sides to a benchmark that measures them together", function()
+    local rounds = 0
+    local function together()
+      rounds = rounds + 1
+      return { a = { us = rounds }, b = { us = 2 * rounds } }
+    end
+    local limits = { { metric = "us", of = "a", against = "b", at_most = 0.6 } }
+    local result = harness.run({
+      name = "x", about = "", sides = { { name = "a" }, { name = "b" } }, together = together,
+      warmup = 2, limits = limits,
+    }, { runs = 3 })
+    assert.same({ 3, 4, 5 }, result.sides[1].samples.us)
+    assert.same({ 6, 8, 10 }, result.sides[2].samples.us)
+    assert.equal("met", result.limits[1].verdict)
+    assert.equal(0.5, result.limits[1].ratio.value)
+  end)
+
   it("takes turns, and keeps what a function reports of itself", function()
     local order = {}
     local function side(name)

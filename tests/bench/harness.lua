@@ -5,8 +5,10 @@
 ---   sides         a list; each has a name and either `argv` (a whole process is measured: wall
 ---                 time, CPU time, peak memory) or `run` (a function of this process: wall and
 ---                 CPU time; a table it returns adds metrics or replaces them). The first is the
----                 one the benchmark is about. `expect`: what its standard output must be. `env`,
----                 `timeout`.
+---                 one the benchmark is about. `expect`: what its standard output must be.
+---                 `figures`: a function from that output to further metrics. `env`, `timeout`.
+---   together      in place of `argv` and `run`: a function that measures all sides at once, and
+---                 returns their metrics by name; for what takes turns more often than once a run
 ---   limits        a list of { metric=, of=, against=, at_most= }: the ratio of the medians of two
 ---                 sides, or without `against` the median of one
 ---   prepare       a function called once before (build a program, write a file)
@@ -59,9 +61,12 @@ local function measure_process(side)
   local argv = table.move(side.argv, 1, #side.argv, 3, { kit.measure(), report })
   local env = kit.environment()
   for name, value in pairs(side.env or {}) do env[name] = value end
-  check_output(side, assert(proc.run(argv, { env = env, timeout = side.timeout or 120 })))
+  local result = assert(proc.run(argv, { env = env, timeout = side.timeout or 120 }))
+  check_output(side, result)
   local wall, cpu, memory = kit.read(report):match "^(%d+) (%d+) (%d+) %d+\n$"
-  return { wall = wall / 1e9, cpu = cpu / 1e6, memory = memory + 0 }
+  local figures = side.figures and side.figures(result.stdout) or {}
+  figures.wall, figures.cpu, figures.memory = wall / 1e9, cpu / 1e6, memory + 0
+  return figures
 end
 
 local function cpu_time()
@@ -91,6 +96,11 @@ end
 --- machine nor the neighbour's after-effects fall on one side.
 local function round(benchmark, number, take)
   local sides = benchmark.sides
+  if benchmark.together then
+    local all = benchmark.together()
+    for _, side in ipairs(sides) do take(side, all[side.name]) end
+    return
+  end
   for i = 1, #sides do
     local side = sides[(i + number - 2) % #sides + 1]
     take(side, M.measure(side))

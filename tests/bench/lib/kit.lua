@@ -1,6 +1,7 @@
 --- What benchmarks are made of: a folder below build/, small C programs, files of real events, and
 --- a program that answers as Codex does but has its events ready.
 
+local json = require "codex.json"
 local proc = require "codex.proc"
 local uv = require "luv"
 
@@ -116,6 +117,29 @@ function M.spawning(name, at_once)
       { metric = "cpu", of = "codex.proc", against = "posix_spawn", at_most = 2 },
     },
   }
+end
+
+-- ---- The app-server ----------------------------------------------------------------------------
+
+--- Files with what the real app-server answered to these methods, by method: the result's text.
+---@param fixture string a file below tests/fixtures
+---@param methods string[]
+---@return string[] paths in the order of the methods
+function M.answers(fixture, methods)
+  local asked, results, paths = {}, {}, {}
+  for line in io.lines("tests/fixtures/" .. fixture) do
+    local message = json.decode(line).msg
+    if type(message) == "table" and message.id ~= nil then
+      if message.method then asked[message.id] = message.method end
+      local method = message.result and asked[message.id]
+      if method then results[method] = results[method] or json.encode(message.result) end
+    end
+  end
+  for i, method in ipairs(methods) do
+    paths[i] = M.folder "answers" .. "/" .. method:gsub("/", "-") .. ".json"
+    M.write(paths[i], assert(results[method], method))
+  end
+  return paths
 end
 
 -- ---- Events -------------------------------------------------------------------------------------
