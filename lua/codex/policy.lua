@@ -19,6 +19,7 @@ local guard = require "codex.guard"
 local json = require "codex.json"
 local log = require "codex.log"
 local options = require "codex.options"
+local plugin = require "codex.plugin"
 local uv = require "luv"
 
 local M = {}
@@ -97,44 +98,6 @@ end
 --- The user's own policies.
 function M.folder() return files.config_dir() .. "/policy.d" end
 
-local OTHERS_WRITE = tonumber("022", 8)
-
---- Whoever can write a policy can approve what he likes: it must be the user's own, or root's.
-local function ownership_problem(path, stat)
-  if stat.uid ~= uv.getuid() and stat.uid ~= 0 then
-    return nil, E.new("policy", ("'%s' belongs to somebody else (user %d)"):format(path, stat.uid))
-  end
-  if stat.mode & OTHERS_WRITE ~= 0 then
-    return nil, E.new("policy", ("'%s' can be written by others than its owner; "
-      .. "chmod go-w it"):format(path))
-  end
-  return true
-end
-
---- The text of an open file that nobody else can have written.
-local function read_checked(path, fd)
-  local ok, err = ownership_problem(path, assert(uv.fs_fstat(fd)))
-  if not ok then return nil, err end
-  local pieces = {}
-  while true do
-    local piece, message = uv.fs_read(fd, 65536, -1)
-    if not piece then return nil, E.new("io", ("cannot read '%s': %s"):format(path, message)) end
-    if piece == "" then return table.concat(pieces) end
-    pieces[#pieces + 1] = piece
-  end
-end
-
-local function read_own(path)
-  local fd, message, name = uv.fs_open(path, "r", 0)
-  if not fd then
-    local text = ("cannot read '%s': %s"):format(path, message)
-    return nil, E.new("io", text, { code = name })
-  end
-  local text, err = read_checked(path, fd)
-  uv.fs_close(fd)
-  return text, err
-end
-
 local function named(value, name)
   if type(value) == "function" then return new { name = name, decide = value } end
   if type(value) == "table" and value.name == nil then
@@ -163,29 +126,11 @@ end
 ---@return codex.Policy[]?
 ---@return codex.Error? kind `policy`: it cannot be used, with file and line; kind `io`: not read
 function M.load(path)
-  local text, err = read_own(path)
-  if not text then return nil, err end
-  local chunk, message = load(text, "@" .. path, "t")
-  if not chunk then return nil, E.new("policy", message) end
-  local ok, value = pcall(chunk)
-  if not ok then return nil, E.new("policy", ("%s: %s"):format(path, tostring(value))) end
-  local list
-  ok, list = pcall(policies_of, value, (path:match "([^/]+)$":gsub("%.lua$", "")))
+  local value, err = plugin.load(path, "policy")
+  if err then return nil, err end
+  local ok, list = pcall(policies_of, value, plugin.name(path))
   if not ok then return nil, E.new("policy", ("%s: %s"):format(path, tostring(list))) end
   return list
-end
-
-local function lua_files(dir)
-  local request, message, code = uv.fs_scandir(dir)
-  if not request then
-    return nil, E.new("io", ("cannot read '%s': %s"):format(dir, message), { code = code })
-  end
-  local names = {}
-  for name in function() return uv.fs_scandir_next(request) end do
-    if name:find "^[^.].*%.lua$" then names[#names + 1] = name end
-  end
-  table.sort(names)
-  return names
 end
 
 --- Reads every *.lua of a folder, in the order of their names. One that cannot be used is an error:
@@ -195,16 +140,12 @@ end
 ---@return codex.Policy[]?
 ---@return codex.Error?
 function M.load_folder(dir)
-  local stat, message, code = uv.fs_stat(dir)
-  if not stat and code == "ENOENT" then return {} end
-  if not stat then return nil, E.new("io", ("cannot read '%s': %s"):format(dir, message)) end
-  local ok, err = ownership_problem(dir, stat)
-  if not ok then return nil, err end
-  local all, names, problem = {}, lua_files(dir)
-  if not names then return nil, problem end
-  for _, name in ipairs(names) do
+  local paths, err = plugin.files(dir, "policy")
+  if not paths then return nil, err end
+  local all = {}
+  for _, path in ipairs(paths) do
     local list
-    list, err = M.load(dir .. "/" .. name)
+    list, err = M.load(path)
     if not list then return nil, err end
     table.move(list, 1, #list, #all + 1, all)
   end
