@@ -288,21 +288,16 @@ static int compare_keys(const void *a, const void *b) {
   return order ? order : (x->n > y->n) - (x->n < y->n);
 }
 
-static size_t count_keys(lua_State *L, int object) {
+/* How many keys there are; the first `room` of them are listed. The object keeps the texts. */
+static size_t list_keys(lua_State *L, int object, key *keys, size_t room) {
   size_t n = 0;
-  for (lua_pushnil(L); lua_next(L, object); lua_pop(L, 1), n++)
+  for (lua_pushnil(L); lua_next(L, object); lua_pop(L, 1), n++) {
     if (lua_type(L, -2) != LUA_TSTRING)
       luaL_error(L, "a table with a %s key cannot be written as JSON (neither array nor object)",
                  luaL_typename(L, -2));
+    if (n < room) keys[n].text = lua_tolstring(L, -2, &keys[n].n);
+  }
   return n;
-}
-
-/* Sorted, so that the same value gives the same text. The object keeps the texts. */
-static void sort_keys(lua_State *L, int object, key *keys) {
-  size_t n = 0;
-  for (lua_pushnil(L); lua_next(L, object); lua_pop(L, 1), n++)
-    keys[n].text = lua_tolstring(L, -2, &keys[n].n);
-  qsort(keys, n, sizeof *keys, compare_keys);
 }
 
 static lua_Integer write_duplicates(writer *w, int object, lua_Integer written) {
@@ -322,9 +317,12 @@ static void write_object(writer *w) {
   lua_State *L = w->L;
   int object = lua_gettop(L);
   key few[FEW_KEYS], *keys = few;
-  size_t n = count_keys(L, object);
-  if (n > FEW_KEYS) keys = lua_newuserdatauv(L, n * sizeof *keys, 0);
-  sort_keys(L, object, keys);
+  size_t n = list_keys(L, object, few, FEW_KEYS);
+  if (n > FEW_KEYS) {
+    keys = lua_newuserdatauv(L, n * sizeof *keys, 0);
+    list_keys(L, object, keys, n);
+  }
+  qsort(keys, n, sizeof *keys, compare_keys); /* the same value gives the same text */
   add(w, "{", 1);
   w->depth++;
   for (size_t i = 0; i < n; i++) {

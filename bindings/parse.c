@@ -156,37 +156,56 @@ static void hold_table(reader *r, int base, bool made, int arrays, int fields) {
   lua_insert(r->L, base);
 }
 
+typedef struct {
+  const char *text;
+  size_t n;
+} name;
+
+/* Whether none of these has the name; cheaper than to ask the table, where they are few. */
+static bool is_new(const name *names, int count, const name *one) {
+  for (int i = 0; i < count; i++)
+    if (names[i].n == one->n && memcmp(names[i].text, one->text, one->n) == 0) return false;
+  return true;
+}
+
+/* Without a table the names are known to differ. */
 static bool store_pairs(reader *r, int base, bool made) {
   lua_State *L = r->L;
   int pairs = (lua_gettop(L) - base + (made ? 0 : 1)) / 2;
   hold_table(r, base, made, 0, pairs);
   for (; pairs > 0; pairs--) {
-    lua_pushvalue(L, -2);
-    bool taken = lua_rawget(L, base) != LUA_TNIL;
-    lua_pop(L, 1);
-    if (taken) return false; /* a key that occurs twice */
+    if (made) {
+      lua_pushvalue(L, -2);
+      bool taken = lua_rawget(L, base) != LUA_TNIL;
+      lua_pop(L, 1);
+      if (taken) return false; /* a name that occurs twice */
+    }
     lua_rawset(L, base);
   }
   return true;
 }
 
-static bool read_pair(reader *r) {
-  if (r->s == r->end || *r->s != '"') return false;
-  return read_string(r) && take(r, ':') && read_value(r);
+static bool read_pair(reader *r, name *key) {
+  if (r->s == r->end || *r->s != '"' || !read_string(r)) return false;
+  key->text = lua_tolstring(r->L, -1, &key->n);
+  return take(r, ':') && read_value(r);
 }
 
 static bool read_object(reader *r) {
-  int base = lua_gettop(r->L) + 1;
+  name names[HELD];
+  int base = lua_gettop(r->L) + 1, held = 0;
   bool made = false, more = !take(r, '}');
   if (!more) lua_newtable(r->L);
-  if (!more) return true;
   while (more) {
-    if (!read_pair(r)) return false;
+    if (!read_pair(r, &names[held])) return false;
+    if (!made && !is_new(names, held, &names[held])) return false;
+    held++;
     more = take(r, ',');
     if (!more && !take(r, '}')) return false;
-    if (more && lua_gettop(r->L) - base < HELD * 2) continue;
+    if (more && held < HELD) continue;
     if (!store_pairs(r, base, made)) return false;
     made = true;
+    held = 0;
   }
   return true;
 }
