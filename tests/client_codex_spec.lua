@@ -51,6 +51,23 @@ for _, peer in ipairs { "latest", "middle" } do
       end)
     end)
 
+    it("come to the last message, all items, and the sum of what the model used", function()
+      local first = { "Let me see.", { exec = "true" },
+        usage = { input_tokens = 10, output_tokens = 3 } }
+      local last = { text = "All is well.", usage = { input_tokens = 20, output_tokens = 4 } }
+      app.run({ peer = peer, turns = { first, last } }, function(server)
+        local thread = assert(server.client:thread(free))
+        local result = assert(thread:ask "go")
+        assert.equal("All is well.", result.final_message)
+        local types = {}
+        for i, item in ipairs(result.items) do types[i] = item.type end
+        assert.same({ "userMessage", "agentMessage", "commandExecution", "agentMessage" }, types)
+        assert.same({ 30, 7 }, { result.usage.input_tokens, result.usage.output_tokens })
+        assert.equal(30, thread.usage.total.inputTokens)
+        assert.same({}, result.unfinished)
+      end)
+    end)
+
     it("do not end with those of their sub-agents", function()
       local server
       app.run({ peer = peer, reply = function(request)
@@ -219,7 +236,8 @@ for _, peer in ipairs { "latest", "middle" } do
           assert.equal("second", assert(thread:ask "two").final_message)
           assert.not_equal(pid, client.pid)
           assert.is_true(heard(server, 2, '"one"'))
-          assert.equal("never", thread.settings.approvalPolicy)
+          assert.same({ "never", "dangerFullAccess" },
+            { thread.settings.approvalPolicy, thread.settings.sandbox.type })
           local closed = async.signal()
           client:on("closed", function() closed:notify() end)
           kill(client)
@@ -228,6 +246,24 @@ for _, peer in ipairs { "latest", "middle" } do
           assert.is_nil(result)
           assert.equal("closed", err.kind)
         end)
+    end)
+  end)
+
+  describe("a server of Codex " .. version .. " that is started again", function()
+    it("still knows our tools", function()
+      local call = { call = { name = "add", arguments = { a = 1, b = 2 } } }
+      app.run({ peer = peer, turns = { { hang = true }, call, "done" },
+        connect = { restart = 1 } }, function(server)
+        local thread = assert(server.client:thread { tools = { {
+          name = "add", description = "adds", run = function(args) return args.a + args.b end,
+        } } })
+        local asked = async.spawn(function() return thread:ask "one" end)
+        server:wait_model(1)
+        kill(server.client)
+        assert.is_nil((asked:join()))
+        assert.equal("done", assert(thread:ask "two").final_message)
+        assert.equal("3", server:told())
+      end)
     end)
   end)
 
