@@ -123,7 +123,7 @@ for _, peer in ipairs { "latest", "middle", "old" } do
         assert.is_nil(account)
         assert.equal("timeout", err.kind)
         assert.matches("within 0.1 seconds", err.message)
-        local waiting <close> = meanwhile(function() return handle:wait() end)
+        local waiting <close> = meanwhile(function() return handle:wait(20) end)
         assert.is_true(handle:cancel())
         account, err = waiting.join()
         assert.is_nil(account)
@@ -152,7 +152,7 @@ for _, peer in ipairs { "latest", "middle", "old" } do
     it("ends when the server dies", function()
       run(peer, {}, function(server)
         local handle <close> = assert(server.client:login_chatgpt())
-        local waiting <close> = meanwhile(function() return handle:wait() end)
+        local waiting <close> = meanwhile(function() return handle:wait(20) end)
         uv.kill(server.client.pid, "sigkill")
         local account, err = waiting.join()
         assert.is_nil(account)
@@ -427,6 +427,19 @@ describe("what a server may say", function()
     end)
   end)
 
+  it("may be about somebody else's login", function()
+    with_server([[
+      reply { type = "chatgpt", loginId = "one", authUrl = "u" }
+      tell("account/login/completed", { loginId = "other", success = false, error = "not ours" })
+      tell("account/login/completed", { success = false, error = "nor this" })
+      tell("account/login/completed", { loginId = "one", success = true })
+      tell("account/updated", { authMode = "chatgpt" })
+    ]], function(client)
+      local handle = assert(client:login_chatgpt())
+      assert.equal("spec", assert(handle:wait(10)).account.type)
+    end)
+  end)
+
   it("may be nothing at all of the account", function()
     with_server([[
       reply { type = "chatgpt", loginId = "one", authUrl = "u" }
@@ -458,7 +471,9 @@ describe("what a server may say", function()
   end)
 
   it("may be no answer to the question", function()
-    local bad = { "{}", '{ type = "apiKey" }', '{ type = "chatgpt" }', '"text"' }
+    local bad = {
+      "{}", '{ type = "apiKey", loginId = "one" }', '{ type = "chatgpt" }', '"text"',
+    }
     for _, answer in ipairs(bad) do
       with_server("reply(" .. answer .. ")", function(client)
         local handle, err = client:login_chatgpt()
