@@ -304,8 +304,10 @@ local function proxy_error(proxy, argv, err)
   if err.kind == "io" then status = async.timeout(LAST_WORDS, proxy.wait, proxy) end
   local stderr = require("codex.log").redact((proxy:stderr()))
   if not status then
-    local text = ("'%s' did not lead to an app-server: %s"):format(argv[1], err.message)
-    return E.new(err.kind == "timeout" and "timeout" or "closed", text, { stderr = stderr })
+    local late = err.kind == "timeout"
+    local text = ("'%s' did not lead to an app-server%s"):format(argv[1],
+      late and " in time" or ": what it says is no WebSocket")
+    return E.new(late and "timeout" or "closed", text, { stderr = stderr })
   end
   local text = ("'%s' ended before it led to an app-server (%s)"):format(argv[1],
     how_it_ended(status))
