@@ -174,10 +174,12 @@ for _, peer in ipairs { "latest", "middle" } do
   end)
 
   describe("Codex " .. version .. " lets an MCP server ask", function()
+    local calls = { mcp = { server = "mock", tool = "ask" } }
+
     local function ask(decide, body)
       local seen = {}
       app.run({
-        turns = { { mcp = { server = "mock", tool = "ask" } }, "done" }, peer = peer,
+        turns = { calls, "done", calls, "done again" }, peer = peer,
         config = { ["mcp_servers.mock"] = { command = program.path,
           args = { peers.root .. "/tests/support/asking_server.lua" } } },
         connect = { experimental = false, policies = { policy(decide, seen) } },
@@ -185,7 +187,8 @@ for _, peer in ipairs { "latest", "middle" } do
         local thread = assert(server.client:thread(workspace))
         server:wait("mcpServer/startupStatus/updated",
           function(params) return params.status == "ready" end)
-        body(server, seen, thread:ask "go")
+        local result, err = thread:ask "go"
+        body(server, seen, result, err, thread)
       end)
     end
 
@@ -213,6 +216,20 @@ for _, peer in ipairs { "latest", "middle" } do
         assert.equal(1, #seen)
         assert.equal("failed", result.items[2].status)
         assert.truthy(server:told():find "user rejected MCP tool call")
+      end)
+    end)
+
+    it("and asks for its tool no more when that is accepted for the session", function()
+      ask(function(request)
+        if request.tool then return "accept_for_session" end
+        return { decision = "accept", content = { ok = true } }
+      end, function(server, seen, result, err, thread)
+        assert.is_nil(err)
+        assert.equal("done", result.final_message)
+        server:assert_like "0.169.0-mcp-elicitation-accept"
+        assert.equal("done again", assert(thread:ask "again").final_message)
+        assert.equal(3, #seen)
+        assert.is_nil(seen[3].tool)
       end)
     end)
 
