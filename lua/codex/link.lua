@@ -342,8 +342,8 @@ local function rpc_error(failure)
   return E.new("rpc", message, { code = failure.code, data = failure.data })
 end
 
---- Why it is gone, once that is known: a child's output may end a moment before one can know how the
---- child did, and requests are answered before the end is told.
+--- Why it is gone, once that is known: a child's output may end a moment before one can know how
+--- the child did, and requests are answered before the end is told.
 function Link:_last_words()
   if not self._gone and not self._closing then
     async.timeout(LAST_WORDS, function()
