@@ -15,8 +15,8 @@ BUSTED  ?=
 V       ?= 0
 
 PACKAGES      = pkg-config libc6-dev lua5.4 liblua5.4-dev lua-luv-dev libuv1-dev libcjson-dev \
-                libmicrohttpd-dev libedit-dev libwebsockets-dev libwebsockets-evlib-uv \
-                lua-argparse tmux git ca-certificates lua-busted \
+                libmicrohttpd-dev libcurl4-openssl-dev libedit-dev libwebsockets-dev \
+                libwebsockets-evlib-uv lua-argparse tmux git ca-certificates lua-busted \
                 $(if $(shell command -v npm),,nodejs npm) $(if $(shell command -v python3),,python3)
 LINT_PACKAGES = clang-format clang-tidy lua-check
 
@@ -32,9 +32,9 @@ ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
 CORE     := err buf log lines json rpc spawn watch proc pipe link paths attach boot state host
-BOOT     := async binary capability command error events exec files flags instance json log options \
-            proc sessions stream toml
-LOADABLE := httpd edit ws
+BOOT     := async binary capability command error events exec files flags guard hook instance json log \
+            notify options plugin proc sessions stream toml wakeup
+LOADABLE := httpd http edit ws
 HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)
 BIND_OBJ := $(patsubst bindings/%.c,$(BUILD)/bindings/%.o,\
               $(filter-out $(LOADABLE:%=bindings/%.c),$(wildcard bindings/*.c)))
@@ -70,10 +70,15 @@ $(BUILD)/libcodexlua.so: $(LIB_OBJ)
 	@ln -sf $(@F) $@.0
 
 # Modules are opened on first require: what they are linked with costs no script its start. The
-# editing library and OpenSSL below libwebsockets keep memory for good: they must stay (nodelete).
+# editing library, and OpenSSL below libwebsockets and libcurl, keep memory for good: they must stay
+# (nodelete).
 $(BUILD)/lib/codex/core/httpd.so: $(BUILD)/host/httpd.o $(BUILD)/bindings/httpd.o
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^ -lmicrohttpd
+
+$(BUILD)/lib/codex/core/http.so: $(BUILD)/host/http.o $(BUILD)/bindings/http.o
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ -lcurl
 
 $(BUILD)/lib/codex/core/edit.so: $(BUILD)/bindings/edit.o
 	@mkdir -p $(@D)

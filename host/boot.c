@@ -14,14 +14,19 @@
   XX(exec)                                                                                         \
   XX(files)                                                                                        \
   XX(flags)                                                                                        \
+  XX(guard)                                                                                        \
+  XX(hook)                                                                                         \
   XX(instance)                                                                                     \
   XX(json)                                                                                         \
   XX(log)                                                                                          \
+  XX(notify)                                                                                       \
   XX(options)                                                                                      \
+  XX(plugin)                                                                                       \
   XX(proc)                                                                                         \
   XX(sessions)                                                                                     \
   XX(stream)                                                                                       \
-  XX(toml)
+  XX(toml)                                                                                         \
+  XX(wakeup)
 
 /* Runs a module as require does: with its name, and giving back what it returns. */
 static int run(lua_State *L, const char *start, const char *end) {

@@ -79,6 +79,21 @@ function M.usage(home, id)
   return total
 end
 
+--- What the user said in a thread, a text for each of his messages.
+---@param path string its rollout file
+---@return string[]
+function M.user_messages(path)
+  local list = {}
+  for line in (files.read(path) or ""):gmatch "[^\n]+" do
+    local entry = line:find('"user_message"', 1, true) and json.decode(line)
+    local payload = type(entry) == "table" and entry.payload
+    if type(payload) == "table" and payload.type == "user_message" then
+      list[#list + 1] = payload.message
+    end
+  end
+  return list
+end
+
 --- The newest thread that was written to since a moment, and its folder.
 ---@param home string CODEX_HOME
 ---@param since integer seconds since the epoch

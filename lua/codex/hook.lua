@@ -1,0 +1,180 @@
+--- Hooks in Lua: files of the user's that run when something happens in Codex.
+---
+---     return {
+---       name = "desktop", on = "turn_complete",
+---       run = function(event) os.execute "notify-send 'Codex is done'" end,
+---     }
+---
+--- They run side by side, each with its time limit. One that fails, hangs, loops or calls os.exit
+--- stops neither the others nor us.
+
+local E = require "codex.error"
+local async = require "codex.async"
+local guard = require "codex.guard"
+local options = require "codex.options"
+local plugin = require "codex.plugin"
+
+local M = {}
+
+M.TIMEOUT = 10 -- seconds, where a hook names none
+
+---@class codex.Hook
+---@field name? string the file's, where it is absent
+---@field on? string|string[] types of events; "*", the default, means all
+---@field when? fun(event: table): any whether it wants this one
+---@field run fun(event: table): any
+---@field timeout? number seconds (10)
+---@field internal? boolean also for threads that Codex keeps for itself, as for titles
+---@field fail? "open"|"closed" of a lifecycle hook: what its failure means for what Codex does
+
+local known = options.set { "name", "on", "when", "run", "timeout", "internal", "fail" }
+
+local Hook = {}
+Hook.__index = Hook
+Hook.__name = "codex.hook"
+
+local function types_of(on)
+  local set = {}
+  for _, name in ipairs(type(on) == "table" and on or { on or "*" }) do set[name] = true end
+  return set
+end
+
+--- Checks a hook and gives it its type.
+---@param given codex.Hook|fun(event: table): any
+---@param name string used where it has none
+---@return codex.Hook
+function M.new(given, name)
+  if type(given) == "function" then given = { run = given } end
+  local where = "hook " .. (type(given) == "table" and given.name or name)
+  options.check(where, given, known)
+  options.typed(where, given, "name", "string")
+  options.typed(where, given, "on", "string", "table")
+  options.typed(where, given, "when", "function")
+  options.typed(where, given, "internal", "boolean")
+  options.milliseconds(where, given, "timeout")
+  if type(given.run) ~= "function" then options.raise(where .. ": a function `run` is needed") end
+  if given.fail ~= nil and given.fail ~= "open" and given.fail ~= "closed" then
+    options.raise(("%s: `fail` is open or closed, got %s"):format(where, tostring(given.fail)))
+  end
+  local hook = setmetatable({ name = name, timeout = M.TIMEOUT }, Hook)
+  for key, value in pairs(given) do hook[key] = value end
+  hook._types = types_of(given.on)
+  return hook
+end
+
+---@param event table
+---@return boolean
+function Hook:wants(event)
+  if event.internal and not self.internal then return false end
+  return self._types["*"] or self._types[event.type] or false
+end
+
+-- ---- Files -------------------------------------------------------------------------------------
+
+--- The globals of a hook: ours, but that os.exit ends the hook and not the program.
+local function globals()
+  local own_os = setmetatable({
+    exit = function() error("a hook cannot end the program with os.exit", 2) end,
+  }, { __index = os })
+  return setmetatable({ os = own_os }, { __index = _G })
+end
+
+local function hooks_of(value, name)
+  if type(value) == "table" and value.run == nil and #value > 0 then
+    local list = {}
+    for i, each in ipairs(value) do list[i] = M.new(each, ("%s#%d"):format(name, i)) end
+    return list
+  end
+  if type(value) ~= "table" and type(value) ~= "function" then
+    error("it must return a hook, a list of them, or a function", 0)
+  end
+  return { M.new(value, name) }
+end
+
+--- Reads a file that returns a hook (a plain table), a list of them, or a function.
+---@async
+---@param path string
+---@return codex.Hook[]?
+---@return codex.Error? error of kind `io`, with file and line where it has them
+function M.load(path)
+  local outcome = guard.run(path, M.TIMEOUT, plugin.load, path, "io", globals())
+  if outcome.timed_out then
+    return nil, E.new("io", ("%s: was not read in within %g seconds"):format(path, M.TIMEOUT))
+  end
+  if outcome[2] then return nil, outcome[2] end
+  local ok, list = pcall(hooks_of, outcome[1], plugin.name(path))
+  if ok then return list end
+  return nil, E.new("io", ("%s: %s"):format(path, tostring(list)))
+end
+
+--- Reads files; those that cannot be used are problems of their own and do not stop the others.
+---@async
+---@param paths string[]
+---@return codex.Hook[]
+---@return { name: string, err: codex.Error }[] problems
+function M.load_all(paths)
+  local all, problems = {}, {}
+  for _, path in ipairs(paths) do
+    local list, err = M.load(path)
+    if list then
+      table.move(list, 1, #list, #all + 1, all)
+    else
+      problems[#problems + 1] = { name = plugin.name(path), err = err }
+    end
+  end
+  return all, problems
+end
+
+-- ---- Running -----------------------------------------------------------------------------------
+
+---@class codex.HookOutcome
+---@field hook string its name
+---@field ok boolean
+---@field skipped? boolean its `when` did not want the event
+---@field value? any what it returned
+---@field why? string what went wrong
+---@field seconds number
+
+local function call(hook, event)
+  if hook.when and not hook.when(event) then return "skipped" end
+  return "ran", hook.run(event)
+end
+
+--- Runs one hook with this event.
+---@async
+---@param hook codex.Hook
+---@param event table
+---@param limit? number seconds, where there are fewer left than the hook may take
+---@return codex.HookOutcome
+function M.run(hook, event, limit)
+  local uv = require "luv"
+  local started, seconds = uv.hrtime(), math.min(hook.timeout, limit or math.huge)
+  local got = guard.run("hook " .. hook.name, seconds, call, hook, event)
+  local outcome = { hook = hook.name, ok = false, seconds = (uv.hrtime() - started) / 1e9 }
+  if got.timed_out then
+    outcome.why = ("timed out after %g seconds"):format(seconds)
+  elseif got.err ~= nil then
+    outcome.why = tostring(got.err)
+  elseif got[2] == nil and got[3] ~= nil then
+    outcome.why = tostring(got[3])
+  else
+    outcome.ok, outcome.skipped, outcome.value = true, got[1] == "skipped" or nil, got[2]
+  end
+  return outcome
+end
+
+--- Runs, side by side, the hooks that want this event.
+---@async
+---@param hooks codex.Hook[]
+---@param event table
+---@return codex.HookOutcome[] in the order of the hooks
+function M.run_all(hooks, event)
+  local wanted = {}
+  for _, hook in ipairs(hooks) do
+    if hook:wants(event) then wanted[#wanted + 1] = hook end
+  end
+  if #wanted == 1 then return { M.run(wanted[1], event) } end
+  return (async.map(wanted, function(hook) return M.run(hook, event) end))
+end
+
+return M

@@ -1,0 +1,296 @@
+--- What Codex says when a turn is complete, and who is told of it: hooks in Lua, scripts that
+--- listen, and a program that was there before us.
+---
+--- Codex starts its notify program with the payload as the last argument, without a terminal, and
+--- may be gone before it ends. Codex 0.140 and later has Stop hooks as well, which give the payload
+--- on standard input, where it may have any size: an argument of more than 128 KiB never arrives.
+--- Both routes make the same event, and a turn that comes by both is told once.
+
+local E = require "codex.error"
+local async = require "codex.async"
+local files = require "codex.files"
+local hook = require "codex.hook"
+local json = require "codex.json"
+local log = require "codex.log"
+local plugin = require "codex.plugin"
+local uv = require "luv"
+
+local M = {}
+
+local LOG_LIMIT = 1 << 20 -- bytes of the log of runs before it begins anew
+local SEEN_FOR = 86400 -- seconds
+local ARGUMENT_LIMIT = 128 * 1024 - 1 -- of Linux, for one argument (MAX_ARG_STRLEN)
+local PROGRAM_TIMEOUT = 60 -- seconds
+
+-- ---- Events ------------------------------------------------------------------------------------
+
+---@class codex.NotifyEvent
+---@field type string "turn_complete", "turn_failed", "turn_interrupted", or what Codex adds one day
+---@field route "notify"|"hook"|"workflow"
+---@field thread_id? string
+---@field turn_id? string
+---@field cwd? string
+---@field client? string who drives Codex: "codex_exec", "codex-tui", the name of an IDE ...
+---@field input_messages? string[] all that the user said in the thread
+---@field last_assistant_message? string
+---@field payload table as Codex sent it
+---@field git_branch? string read when it is asked for
+---@field rollout? string the file where Codex keeps the thread, likewise
+---@field internal? boolean a thread that Codex keeps for itself
+local Event = {}
+
+local lazily = {}
+
+--- From .git/HEAD, in the folder or above; in a worktree .git is a file that says where.
+function lazily.git_branch(event)
+  local dir = event.cwd
+  while dir and dir ~= "" do
+    local head = files.read(dir .. "/.git/HEAD")
+    local place = not head and (files.read(dir .. "/.git") or ""):match "^gitdir: ([^\n]+)"
+    if place then
+      head = files.read((place:sub(1, 1) == "/" and place or dir .. "/" .. place) .. "/HEAD")
+    end
+    if head then return head:match "^ref: refs/heads/([^\n]+)" end
+    dir = dir:match "^(.*)/[^/]*$"
+  end
+end
+
+local function codex_home()
+  return require("codex.instance").default.home
+end
+
+function lazily.rollout(event)
+  local id = event.thread_id
+  if type(id) ~= "string" then return nil end
+  return require("codex.sessions").rollout(codex_home(), id)
+end
+
+--- A Stop hook does not say what the user said; the rollout does.
+function lazily.input_messages(event)
+  local path = event.rollout
+  return path and require("codex.sessions").user_messages(path) or nil
+end
+
+--- The interface has titles made in threads that are never written down.
+function lazily.internal(event)
+  return event.client == "codex-tui" and event.thread_id ~= nil and event.rollout == nil
+end
+
+function Event.__index(event, name)
+  local read = lazily[name]
+  if not read then return nil end
+  local value = read(event)
+  rawset(event, name, value)
+  return value
+end
+
+local types = { ["agent-turn-complete"] = "turn_complete" }
+
+local function present(value)
+  if value ~= json.null then return value end
+end
+
+--- The event that a payload of Codex's notify stands for. Members keep their names, in snake_case.
+---@param payload table
+---@return codex.NotifyEvent
+function M.event(payload)
+  local event = { route = "notify", payload = payload }
+  for name, value in pairs(payload) do event[name:gsub("-", "_")] = present(value) end
+  local kind = type(payload.type) == "string" and payload.type or "unknown"
+  event.type = types[kind] or kind:gsub("-", "_")
+  return setmetatable(event, Event)
+end
+
+--- The event that the input of a Stop hook stands for.
+---@param payload table
+---@return codex.NotifyEvent
+function M.stop_event(payload)
+  return setmetatable({
+    type = "turn_complete", route = "hook", payload = payload, model = present(payload.model),
+    thread_id = present(payload.session_id), turn_id = present(payload.turn_id),
+    cwd = present(payload.cwd), rollout = present(payload.transcript_path),
+    last_assistant_message = present(payload.last_assistant_message),
+  }, Event)
+end
+
+--- The event of a turn that a script of ours completed: what codex.exec, thread:ask and their like
+--- returned.
+---@param turn table
+---@param more? { type?: string, cwd?: string, input_messages?: string[] }
+---@return codex.NotifyEvent
+function M.turn_event(turn, more)
+  local event = {
+    type = "turn_complete", route = "workflow", client = "codex-lua", payload = turn,
+    thread_id = turn.thread_id, turn_id = turn.turn_id, cwd = uv.cwd(),
+    last_assistant_message = turn.final_message,
+  }
+  for name, value in pairs(more or {}) do event[name] = value end
+  return setmetatable(event, Event)
+end
+
+--- The payload as Codex would write it.
+---@param event codex.NotifyEvent
+---@return string
+function M.payload(event)
+  if event.route == "notify" then return json.encode(event.payload, { repair = true }) end
+  local kind = event.type == "turn_complete" and "agent-turn-complete" or event.type:gsub("_", "-")
+  return json.encode({
+    type = kind, ["thread-id"] = event.thread_id, ["turn-id"] = event.turn_id, cwd = event.cwd,
+    client = event.client, ["input-messages"] = json.array(event.input_messages or {}),
+    ["last-assistant-message"] = event.last_assistant_message or json.null,
+  }, { repair = true })
+end
+
+-- ---- Programs ----------------------------------------------------------------------------------
+
+--- Runs a program as Codex runs its notify program: the payload is its last argument. One that is
+--- too large for an argument comes on standard input, and the last argument is "-".
+---@async
+---@param program string|string[] with its first arguments; no shell
+---@param event codex.NotifyEvent
+---@param opts? { timeout?: number, cwd?: string } seconds (60)
+---@return codex.ProcResult?
+---@return codex.Error?
+function M.run(program, event, opts)
+  local argv = type(program) == "table" and table.move(program, 1, #program, 1, {}) or { program }
+  local text = M.payload(event)
+  local input
+  if #text > ARGUMENT_LIMIT then
+    input, text = text, "-"
+  end
+  argv[#argv + 1] = text
+  return require("codex.proc").run(argv, {
+    input = input, cwd = opts and opts.cwd, timeout = opts and opts.timeout or PROGRAM_TIMEOUT,
+  })
+end
+
+-- ---- The log of runs ---------------------------------------------------------------------------
+
+--- Where runs are written down.
+function M.log_path() return files.state_dir() .. "/notify.jsonl" end
+
+local function open_log()
+  local path = M.log_path()
+  files.make_dir(path:match "^(.*)/")
+  local stat = uv.fs_stat(path)
+  if stat and stat.size > LOG_LIMIT then uv.fs_rename(path, path .. ".1") end
+  return uv.fs_open(path, "a", tonumber("600", 8))
+end
+
+--- Writes down how hooks went; that this fails is said, and no reason to stop.
+---@param event? codex.NotifyEvent
+---@param outcomes table[]
+function M.write_down(event, outcomes)
+  local lines = {}
+  for i, outcome in ipairs(outcomes) do
+    lines[i] = json.encode({
+      time = os.date "!%Y-%m-%dT%H:%M:%SZ", type = event and event.type,
+      thread_id = event and event.thread_id, turn_id = event and event.turn_id,
+      route = event and event.route, hook = outcome.hook, ok = outcome.ok,
+      skipped = outcome.skipped, why = outcome.why and log.redact(outcome.why),
+      seconds = outcome.seconds and math.floor(outcome.seconds * 1e4) / 1e4,
+    }, { repair = true }) .. "\n"
+  end
+  if #lines == 0 then return end
+  local fd, message = open_log()
+  if fd then
+    local written, problem = uv.fs_write(fd, table.concat(lines))
+    message = not written and problem or nil
+    uv.fs_close(fd)
+  end
+  if message then log.error("cannot write '%s': %s", M.log_path(), message) end
+end
+
+-- ---- Once --------------------------------------------------------------------------------------
+
+local function clear_old(dir)
+  local request = uv.fs_scandir(dir)
+  local now = os.time()
+  for name in function() return request and uv.fs_scandir_next(request) end do
+    local stat = uv.fs_stat(dir .. "/" .. name)
+    if stat and now - stat.mtime.sec > SEEN_FOR then uv.fs_unlink(dir .. "/" .. name) end
+  end
+end
+
+--- Whether this turn has not been told before, by the other route.
+local function is_new(event)
+  if type(event.turn_id) ~= "string" then return true end
+  local dir = files.state_dir() .. "/seen"
+  local name = ("%s.%s"):format(event.turn_id, event.type):gsub("[^%w.-]", "_"):sub(1, 200)
+  local fd, _, code = uv.fs_open(dir .. "/" .. name, "wx", tonumber("600", 8))
+  if code == "ENOENT" then
+    files.make_dir(dir)
+    fd, _, code = uv.fs_open(dir .. "/" .. name, "wx", tonumber("600", 8))
+  end
+  if fd then uv.fs_close(fd) end
+  if fd and math.random(50) == 1 then clear_old(dir) end
+  return code ~= "EEXIST"
+end
+
+-- ---- Telling -----------------------------------------------------------------------------------
+
+--- The user's own hooks.
+function M.folder() return files.config_dir() .. "/notify.d" end
+
+local function hooks_for(paths)
+  if paths and #paths > 0 then return hook.load_all(paths) end
+  local found, err = plugin.files(M.folder(), "io")
+  if not found then return {}, { { name = "notify.d", err = err } } end
+  return hook.load_all(found)
+end
+
+local function chained(event, program)
+  local result, err = M.run(program, event)
+  if result and result.code ~= 0 then err = ("it ended with code %d"):format(result.code) end
+  return { hook = "chain: " .. program[1], ok = err == nil, why = err and tostring(err) or nil,
+    seconds = result and result.duration or 0 }
+end
+
+---@class codex.DeliverOptions
+---@field files? string[] hooks, in place of the user's notify.d
+---@field chain? string[] the notify program that was there before
+---@field again? boolean also for a turn that was told before
+
+--- Tells everybody: hooks, scripts that listen, the program before us. How each went is in the log
+--- and returned.
+---@async
+---@param event codex.NotifyEvent
+---@param opts? codex.DeliverOptions
+---@return codex.HookOutcome[] outcomes empty when this turn was told before
+function M.deliver(event, opts)
+  opts = opts or {}
+  if not opts.again and not is_new(event) then return {} end
+  local outcomes = {}
+  local hooks, problems = hooks_for(opts.files)
+  for _, problem in ipairs(problems) do
+    table.insert(outcomes, { hook = problem.name, ok = false, why = tostring(problem.err) })
+  end
+  local telling = async.spawn(require("codex.wakeup").tell, event, M.payload)
+  local ran = hook.run_all(hooks, event)
+  telling:join()
+  table.move(ran, 1, #ran, #outcomes + 1, outcomes)
+  if opts.chain then table.insert(outcomes, chained(event, opts.chain)) end
+  M.write_down(event, outcomes)
+  return outcomes
+end
+
+--- Iterates over the turns that are completed by any Codex of this user while we listen; see
+--- codex.wakeup.
+---@async
+function M.listen(...) return require("codex.wakeup").listen(...) end
+
+--- The payload that a text holds.
+---@param text? string
+---@return table?
+---@return codex.Error? error of kind `protocol`
+function M.decode(text)
+  if not text or text == "" then return nil, E.new("protocol", "there is no payload") end
+  local payload, message = json.decode(text)
+  if type(payload) == "table" and getmetatable(payload) ~= getmetatable(json.array()) then
+    return payload
+  end
+  return nil, E.new("protocol",
+    "the payload is not a JSON object: " .. (message or text:sub(1, 40)))
+end
+
+return M

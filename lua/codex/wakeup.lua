@@ -1,0 +1,211 @@
+--- Wake-ups: running scripts hear of every turn that any Codex of this user completes.
+---
+--- Each script that listens has a Unix socket of its own in a folder that is this user's alone.
+--- Whoever has an event writes it to all of them, and takes it for told when the listener says so.
+--- A socket that nobody listens on any more is removed by who finds it.
+
+local E = require "codex.error"
+local async = require "codex.async"
+local json = require "codex.json"
+local uv = require "luv"
+
+local M = {}
+
+local ACK = "ok\n"
+local PATIENCE = 2 -- seconds for a listener to take an event
+local MESSAGE_LIMIT = 64 << 20 -- bytes
+local OTHERS = tonumber("077", 8)
+
+-- ---- The place ---------------------------------------------------------------------------------
+
+--- Where sockets are: XDG_RUNTIME_DIR, or where there is none, a folder of this user's in /tmp.
+---@return string
+function M.folder()
+  local dir = os.getenv "XDG_RUNTIME_DIR"
+  if dir and dir:sub(1, 1) == "/" then return dir .. "/codex-lua" end
+  return ("/tmp/codex-lua-%d"):format(uv.getuid())
+end
+
+--- In /tmp somebody else may have made it first: then he would hear what is said.
+local function is_own(dir)
+  local stat = uv.fs_lstat(dir)
+  return stat ~= nil and stat.type == "directory" and stat.uid == uv.getuid()
+    and stat.mode & OTHERS == 0
+end
+
+local function make_folder()
+  local dir = M.folder()
+  local ok, err = require("codex.files").make_dir(dir)
+  if not ok then return nil, err end
+  if is_own(dir) then return dir end
+  return nil, E.new("io", ("'%s' is not a folder of this user alone"):format(dir))
+end
+
+-- ---- Telling -----------------------------------------------------------------------------------
+
+local function sockets()
+  local dir, paths = M.folder(), {}
+  if not is_own(dir) then return paths end
+  local request = uv.fs_scandir(dir)
+  for name in function() return request and uv.fs_scandir_next(request) end do
+    if name:find "^wakeup%-.*%.sock$" then paths[#paths + 1] = dir .. "/" .. name end
+  end
+  return paths
+end
+
+--- Writes the text to one listener and waits until it has taken it.
+local function tell_one(path, text)
+  local pipe <close> = setmetatable({ uv.new_pipe(false) }, {
+    __close = function(own) own[1]:close() end,
+  })
+  local failed = async.await(function(resume) pipe[1]:connect(path, resume) end)
+  if failed == "ECONNREFUSED" then uv.fs_unlink(path) end -- its script is gone
+  if failed then return false end
+  return async.await(function(resume)
+    local got = ""
+    pipe[1]:read_start(function(problem, data)
+      if problem or not data then return resume(false) end
+      got = got .. data
+      if got == ACK then resume(true) end
+    end)
+    pipe[1]:write(text)
+    pipe[1]:shutdown()
+  end)
+end
+
+--- Tells everybody who listens. One that is gone or deaf is passed over.
+---@async
+---@param event codex.NotifyEvent
+---@param payload fun(event: codex.NotifyEvent): string
+---@return integer how many took it
+function M.tell(event, payload)
+  local paths = sockets()
+  if #paths == 0 then return 0 end
+  local text = json.encode({ route = event.route, payload = event.payload,
+    notify = json.decode(payload(event)) }, { repair = true })
+  local told = async.map(paths, function(path)
+    return (async.timeout(PATIENCE, tell_one, path, text))
+  end)
+  local count = 0
+  for i = 1, #paths do
+    if told[i] == true then count = count + 1 end
+  end
+  return count
+end
+
+-- ---- Listening ---------------------------------------------------------------------------------
+
+---@class codex.Listener
+local Listener = {}
+Listener.__index = Listener
+Listener.__name = "codex.wakeup"
+
+local function event_of(text)
+  local message = json.decode(text)
+  if type(message) ~= "table" then return nil end
+  local notify = require "codex.notify"
+  if message.route == "hook" then return notify.stop_event(message.payload) end
+  local event = notify.event(message.notify)
+  event.route = message.route
+  return event
+end
+
+--- One who has an event: it is taken when it has come whole, and acknowledged then.
+local function receive(listener, peer)
+  local pieces, size = {}, 0
+  listener.peers[peer] = true
+  local function done()
+    listener.peers[peer] = nil
+    if not peer:is_closing() then peer:close() end
+  end
+  peer:read_start(function(problem, data)
+    if data then
+      pieces[#pieces + 1], size = data, size + #data
+      if size > MESSAGE_LIMIT then done() end
+      return
+    end
+    local event = not problem and event_of(table.concat(pieces))
+    if not event or listener.closed then return done() end
+    listener.last = listener.last + 1
+    listener.queue[listener.last] = event
+    listener.changed:notify()
+    peer:write(ACK, done)
+  end)
+end
+
+local count = 0
+
+local function bind(listener, dir)
+  count = count + 1
+  listener.path = ("%s/wakeup-%d-%d.sock"):format(dir, uv.os_getpid(), count)
+  if #listener.path > 107 then
+    return nil, E.new("io", ("'%s' is too long for a socket"):format(listener.path))
+  end
+  uv.fs_unlink(listener.path) -- of an earlier process with our number
+  local ok, message, code = listener.server:bind(listener.path)
+  if ok then ok, message, code = uv.fs_chmod(listener.path, tonumber("600", 8)) end
+  if ok then
+    ok, message, code = listener.server:listen(128, function(problem)
+      local peer = uv.new_pipe(false)
+      if not problem and listener.server:accept(peer) then return receive(listener, peer) end
+      peer:close()
+    end)
+  end
+  if ok then return true end
+  return nil, E.new("io", ("cannot listen on '%s': %s"):format(listener.path, message),
+    { code = code })
+end
+
+--- The next event; waits for it. nil when the listener is closed.
+---@async
+---@return codex.NotifyEvent?
+function Listener:next()
+  while self.first > self.last do
+    if self.closed then return nil end
+    self.changed:wait()
+  end
+  local event = self.queue[self.first]
+  self.queue[self.first] = nil
+  self.first = self.first + 1
+  return event
+end
+
+Listener.__call = Listener.next
+
+--- Stops listening. Idempotent.
+function Listener:close()
+  if self.closed then return end
+  self.closed = true
+  if self.path then uv.fs_unlink(self.path) end
+  self.server:close()
+  for peer in pairs(self.peers) do
+    if not peer:is_closing() then peer:close() end
+  end
+  self.changed:notify()
+end
+
+Listener.__close = Listener.close
+
+--- Iterates over the turns that are completed from now on; leaving the loop stops listening. The
+--- object can be kept as well: `listener:next()`, `listener:close()`.
+---
+---     for event in codex.notify.listen() do print(event.thread_id) end
+---@return codex.Listener
+function M.listen()
+  local dir, err = make_folder()
+  if not dir then require("codex.options").raise("codex.notify.listen: " .. tostring(err)) end
+  local listener = setmetatable({
+    server = uv.new_pipe(false), queue = {}, first = 1, last = 0, peers = {},
+    changed = async.signal(),
+  }, Listener)
+  local ok
+  ok, err = bind(listener, dir)
+  if not ok then
+    listener.path = nil
+    listener:close()
+    require("codex.options").raise("codex.notify.listen: " .. tostring(err))
+  end
+  return listener, nil, nil, listener
+end
+
+return M
