@@ -60,11 +60,21 @@ static int open_luv(lua_State *L) {
 
 /* ---- The state ------------------------------------------------------------------------------ */
 
+/* Says to Lua that everything is to unwind: every wait looks, which is too often for a call. */
+static void tell_exiting(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, -1, "codex.core.host") == LUA_TTABLE) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "exiting");
+  }
+}
+
 /* os.exit([code]) ends the script from anywhere: remembers the code, stops the loop, unwinds. */
 static int os_exit(lua_State *L) {
   cx_host *host = (cx_host *)cx_bind_env(L);
   host->code = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, 0);
   host->exiting = true;
+  tell_exiting(L);
   uv_stop(&host->loop);
   lua_pushlightuserdata(L, (void *)(uintptr_t)&exit_key);
   return lua_error(L);
@@ -135,12 +145,6 @@ int cx__state_fill(lua_State *L) {
 
 /* ---- What Lua may ask of its host ----------------------------------------------------------- */
 
-/* exiting() -> true once os.exit was called: waits raise again until everything is unwound */
-static int host_exiting(lua_State *L) {
-  lua_pushboolean(L, ((cx_host *)cx_bind_env(L))->exiting);
-  return 1;
-}
-
 /* fail(message): something went wrong that nobody waits for; the exit code will be 1 */
 static int host_fail(lua_State *L) {
   cx__host_fail(cx_bind_env(L), luaL_checkstring(L, 1));
@@ -165,7 +169,7 @@ static int host_handles(lua_State *L) {
 static int open_host(lua_State *L) {
   const cx_host *host = (const cx_host *)cx_bind_env(L);
   static const luaL_Reg functions[] = {
-      {"exiting", host_exiting}, {"fail", host_fail}, {"handles", host_handles}, {NULL, NULL}};
+      {"fail", host_fail}, {"handles", host_handles}, {NULL, NULL}};
   luaL_newlib(L, functions);
   lua_pushstring(L, host->paths.data);
   lua_setfield(L, -2, "data_dir");

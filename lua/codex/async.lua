@@ -124,7 +124,7 @@ end
 
 --- Raises what is due: the end of the script, or a cancellation that was not delivered yet.
 local function check(task)
-  if host.exiting() then error(host.exit, 0) end
+  if host.exiting then error(host.exit, 0) end -- set by os.exit; again, until all is unwound
   if task._cancel and not task._delivered then
     task._delivered = true
     error(task._cancel, 0)
