@@ -371,7 +371,10 @@ function Group:add(fn, ...)
   local task = new_task(fn, ...)
   task._owned = true
   self[#self + 1] = task
-  task._joiners[1] = function() self.changed:notify() end
+  task._joiners[1] = function()
+    self.ended[#self.ended + 1] = task
+    self.changed:notify()
+  end
   return task
 end
 
@@ -380,7 +383,13 @@ function Group:__close()
   for _, task in ipairs(self) do wait_for(task) end
 end
 
-local function new_group() return setmetatable({ changed = M.signal() }, Group) end
+--- The n-th task to end; waits for it.
+function Group:wait_for(n)
+  while not self.ended[n] do self.changed:wait() end
+  return self.ended[n]
+end
+
+local function new_group() return setmetatable({ changed = M.signal(), ended = {} }, Group) end
 
 --- Whether a task ended badly: raised, or returned nil and an error.
 local function is_failure(task)
@@ -398,15 +407,10 @@ function M.all(fns)
     check_function("codex.all", fn)
     group:add(fn)
   end
-  local done
-  repeat
-    done = true
-    for _, task in ipairs(group) do
-      if task._done and is_failure(task) then return outcome(task) end
-      done = done and task._done
-    end
-    if not done then group.changed:wait() end
-  until done
+  for n = 1, #group do
+    local task = group:wait_for(n)
+    if is_failure(task) then return outcome(task) end
+  end
   local values = {}
   for i, task in ipairs(group) do values[i] = (outcome(task)) end
   return table.unpack(values, 1, #group)
@@ -423,12 +427,7 @@ function M.race(fns)
     check_function("codex.race", fn)
     group:add(fn)
   end
-  while true do
-    for _, task in ipairs(group) do
-      if task._done then return outcome(task) end
-    end
-    group.changed:wait()
-  end
+  return outcome(group:wait_for(1))
 end
 
 --- Runs a function for at most so long. When the time is over it is cancelled, and once it has
