@@ -7,7 +7,7 @@
 --- function that does not come back (os.execute, io.read, a pattern match that takes years), and a
 --- loop inside an xpcall message handler, or inside a coroutine or a task that the code started
 --- itself, for hooks belong to one coroutine. A loop keeps the whole program from doing anything
---- else until its time is over.
+--- else until its time is over; that time is not counted against those who could not go on.
 
 local async = require "codex.async"
 local host = require "codex.core.host"
@@ -25,9 +25,25 @@ local overdue = setmetatable({}, { __tostring = function() return "the time limi
 --- Code of this library is not interrupted: its state must stay whole, and it does not loop.
 local function is_ours(source) return source:find "lua/codex/[%w_/]+%.lua$" ~= nil end
 
+local held = 0 -- nanoseconds that guarded code has kept the loop from turning
+
+--- Between two looks at the clock in the same turn of the loop nobody else went on.
+local function count_held(job, now)
+  local turn = uv.now()
+  if turn == job.turn then
+    held, job.own = held + now - job.looked, job.own + now - job.looked
+  end
+  job.turn, job.looked = turn, now
+end
+
+--- When its time is over: later by what others held it up.
+local function deadline(job) return job.deadline + held - job.held - job.own end
+
 local function new_hook(job)
   local function hook()
-    if not job.expired and uv.hrtime() < job.deadline then return end
+    local now = uv.hrtime()
+    count_held(job, now)
+    if not job.expired and now < deadline(job) then return end
     job.expired = true
     if is_ours(debug.getinfo(2, "S").source) then return end
     job.strikes = job.strikes + 1
@@ -63,6 +79,16 @@ end
 ---@field err? any what it raised
 ---@field n? integer of the values that it returned, which are at 1, 2, ...
 
+local function wait_for(job)
+  while not job.values do
+    local left = (deadline(job) - uv.hrtime()) / 1e9
+    if left <= 0 then return end
+    async.timeout(left, function()
+      while not job.values do job.ended:wait() end
+    end)
+  end
+end
+
 --- Runs a function for at most so long and says how it went. It returns at the latest a second
 --- after its time.
 ---@async
@@ -73,15 +99,13 @@ end
 ---@return codex.Outcome
 function M.run(name, seconds, fn, ...)
   local job = { name = name, deadline = uv.hrtime() + seconds * 1e9, strikes = 0,
-    ended = async.signal() }
+    held = held, own = 0, ended = async.signal() }
   job.task = async.spawn(work, job, fn, ...)
   do
     local guard <close> = setmetatable({}, { -- luacheck: ignore 211
       __close = function() stop(job) end,
     })
-    async.timeout(seconds, function()
-      while not job.values do job.ended:wait() end
-    end)
+    wait_for(job)
     if not job.values then job.expired = true end
   end
   if job.expired then return { timed_out = true } end
