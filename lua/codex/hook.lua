@@ -17,6 +17,7 @@ local plugin = require "codex.plugin"
 local M = {}
 
 M.TIMEOUT = 10 -- seconds, where a hook names none
+local LOAD_TIMEOUT = 3 -- seconds for a file, which is only to say what there is
 
 ---@class codex.Hook
 ---@field name? string the file's, where it is absent
@@ -71,12 +72,15 @@ end
 
 -- ---- Files -------------------------------------------------------------------------------------
 
---- The globals of a hook: ours, but that os.exit ends the hook and not the program.
+--- The globals of a hook: ours, but that os.exit ends the hook and not the program. What it sets
+--- stays with it.
 local function globals()
   local own_os = setmetatable({
     exit = function() error("a hook cannot end the program with os.exit", 2) end,
   }, { __index = os })
-  return setmetatable({ os = own_os }, { __index = _G })
+  local env = setmetatable({ os = own_os }, { __index = _G })
+  env._G = env
+  return env
 end
 
 local function hooks_of(value, name)
@@ -97,9 +101,9 @@ end
 ---@return codex.Hook[]?
 ---@return codex.Error? error of kind `io`, with file and line where it has them
 function M.load(path)
-  local outcome = guard.run(path, M.TIMEOUT, plugin.load, path, "io", globals())
+  local outcome = guard.run(path, LOAD_TIMEOUT, plugin.load, path, "io", globals())
   if outcome.timed_out then
-    return nil, E.new("io", ("%s: was not read in within %g seconds"):format(path, M.TIMEOUT))
+    return nil, E.new("io", ("%s: was not read in within %g seconds"):format(path, LOAD_TIMEOUT))
   end
   if outcome[2] then return nil, outcome[2] end
   local ok, list = pcall(hooks_of, outcome[1], plugin.name(path))
@@ -114,12 +118,12 @@ end
 ---@return { name: string, err: codex.Error }[] problems
 function M.load_all(paths)
   local all, problems = {}, {}
-  for _, path in ipairs(paths) do
-    local list, err = M.load(path)
-    if list then
-      table.move(list, 1, #list, #all + 1, all)
+  local lists, errors = async.map(paths, M.load)
+  for i, path in ipairs(paths) do
+    if lists[i] then
+      table.move(lists[i], 1, #lists[i], #all + 1, all)
     else
-      problems[#problems + 1] = { name = plugin.name(path), err = err }
+      problems[#problems + 1] = { name = plugin.name(path), err = errors[i] }
     end
   end
   return all, problems
