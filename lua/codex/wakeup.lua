@@ -13,6 +13,8 @@ local M = {}
 
 local ACK = "ok\n"
 local PATIENCE = 2 -- seconds for a listener to take an event
+local CROWDED = 0.01 -- seconds until the next attempt where there was no place in the queue
+local QUEUE = 1024 -- who waits there; the system may allow fewer
 local MESSAGE_LIMIT = 64 << 20 -- bytes
 local OTHERS = tonumber("077", 8)
 
@@ -53,12 +55,14 @@ local function sockets()
   return paths
 end
 
---- Writes the text to one listener and waits until it has taken it.
-local function tell_one(path, text)
+--- One connection: true when the text was taken, false when it was not, "EAGAIN" when so many
+--- others are waiting there that there was no place.
+local function try_one(path, text)
   local pipe <close> = setmetatable({ uv.new_pipe(false) }, {
     __close = function(own) own[1]:close() end,
   })
   local failed = async.await(function(resume) pipe[1]:connect(path, resume) end)
+  if failed == "EAGAIN" then return failed end
   if failed == "ECONNREFUSED" then uv.fs_unlink(path) end -- its script is gone
   if failed then return false end
   return async.await(function(resume)
@@ -73,6 +77,16 @@ local function tell_one(path, text)
   end)
 end
 
+--- Writes the text to one listener and waits until it has taken it.
+local function tell_one(path, text)
+  local taken = try_one(path, text)
+  while taken == "EAGAIN" do
+    async.sleep(CROWDED)
+    taken = try_one(path, text)
+  end
+  return taken
+end
+
 --- Tells everybody who listens. One that is gone or deaf is passed over.
 ---@async
 ---@param event codex.NotifyEvent
@@ -81,8 +95,10 @@ end
 function M.tell(event, payload)
   local paths = sockets()
   if #paths == 0 then return 0 end
-  local text = json.encode({ route = event.route, payload = event.payload,
-    notify = json.decode(payload(event)) }, { repair = true })
+  local text = json.encode({
+    route = event.route, payload = event.payload, notify = json.decode(payload(event)),
+    rollout = event.rollout, internal = event.internal,
+  }, { repair = true })
   local told = async.map(paths, function(path)
     return (async.timeout(PATIENCE, tell_one, path, text))
   end)
@@ -100,13 +116,22 @@ local Listener = {}
 Listener.__index = Listener
 Listener.__name = "codex.wakeup"
 
+--- The event as it was told. Where its thread is kept is known to who told it: we may have another
+--- CODEX_HOME.
 local function event_of(text)
   local message = json.decode(text)
-  if type(message) ~= "table" then return nil end
+  local is_whole = type(message) == "table" and type(message.payload) == "table"
+    and type(message.notify) == "table"
+  if not is_whole then return nil end
   local notify = require "codex.notify"
-  if message.route == "hook" then return notify.stop_event(message.payload) end
-  local event = notify.event(message.notify)
-  event.route = message.route
+  local event
+  if message.route == "hook" then
+    event = notify.stop_event(message.payload)
+  else
+    event = notify.event(message.notify)
+    event.route, event.payload = message.route, message.payload
+  end
+  event.rollout, event.internal = message.rollout, message.internal or false
   return event
 end
 
@@ -126,34 +151,43 @@ local function receive(listener, peer)
     end
     local event = not problem and event_of(table.concat(pieces))
     if not event or listener.closed then return done() end
-    listener.last = listener.last + 1
-    listener.queue[listener.last] = event
-    listener.changed:notify()
+    if listener.wants_internal or not event.internal then
+      listener.last = listener.last + 1
+      listener.queue[listener.last] = event
+      listener.changed:notify()
+    end
     peer:write(ACK, done)
   end)
 end
 
 local count = 0
 
+local function accept(listener)
+  return function(problem)
+    local peer = uv.new_pipe(false)
+    if not problem and listener.server:accept(peer) then return receive(listener, peer) end
+    peer:close()
+  end
+end
+
+--- The socket gets the name that is looked for when it can be connected to: one that refuses is
+--- taken for left behind.
 local function bind(listener, dir)
   count = count + 1
-  listener.path = ("%s/wakeup-%d-%d.sock"):format(dir, uv.os_getpid(), count)
-  if #listener.path > 107 then
-    return nil, E.new("io", ("'%s' is too long for a socket"):format(listener.path))
-  end
-  uv.fs_unlink(listener.path) -- of an earlier process with our number
-  local ok, message, code = listener.server:bind(listener.path)
-  if ok then ok, message, code = uv.fs_chmod(listener.path, tonumber("600", 8)) end
+  local path = ("%s/wakeup-%d-%d.sock"):format(dir, uv.os_getpid(), count)
+  local new = path .. "n"
+  if #new > 107 then return nil, E.new("io", ("'%s' is too long for a socket"):format(new)) end
+  uv.fs_unlink(new) -- of an earlier process with our number
+  local ok, message, code = listener.server:bind(new)
+  if ok then ok, message, code = uv.fs_chmod(new, tonumber("600", 8)) end
+  if ok then ok, message, code = listener.server:listen(QUEUE, accept(listener)) end
+  if ok then ok, message, code = uv.fs_rename(new, path) end
   if ok then
-    ok, message, code = listener.server:listen(128, function(problem)
-      local peer = uv.new_pipe(false)
-      if not problem and listener.server:accept(peer) then return receive(listener, peer) end
-      peer:close()
-    end)
+    listener.path = path
+    return true
   end
-  if ok then return true end
-  return nil, E.new("io", ("cannot listen on '%s': %s"):format(listener.path, message),
-    { code = code })
+  uv.fs_unlink(new)
+  return nil, E.new("io", ("cannot listen on '%s': %s"):format(path, message), { code = code })
 end
 
 --- The next event; waits for it. nil when the listener is closed.
@@ -187,23 +221,26 @@ end
 Listener.__close = Listener.close
 
 --- Iterates over the turns that are completed from now on; leaving the loop stops listening. The
---- object can be kept as well: `listener:next()`, `listener:close()`.
+--- object can be kept as well: `listener:next()`, `listener:close()`. Raises an error where there
+--- is no place to listen.
 ---
 ---     for event in codex.notify.listen() do print(event.thread_id) end
+---@param opts? { internal?: boolean } also turns of threads that Codex keeps for itself
 ---@return codex.Listener
-function M.listen()
+function M.listen(opts)
+  local options = require "codex.options"
+  options.check("codex.notify.listen", opts, { internal = true })
   local dir, err = make_folder()
-  if not dir then require("codex.options").raise("codex.notify.listen: " .. tostring(err)) end
+  if not dir then options.raise("codex.notify.listen: " .. tostring(err)) end
   local listener = setmetatable({
     server = uv.new_pipe(false), queue = {}, first = 1, last = 0, peers = {},
-    changed = async.signal(),
+    changed = async.signal(), wants_internal = opts and opts.internal,
   }, Listener)
   local ok
   ok, err = bind(listener, dir)
   if not ok then
-    listener.path = nil
     listener:close()
-    require("codex.options").raise("codex.notify.listen: " .. tostring(err))
+    options.raise("codex.notify.listen: " .. tostring(err))
   end
   return listener, nil, nil, listener
 end
