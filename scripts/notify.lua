@@ -13,8 +13,16 @@ end
 
 local notify = require "codex.notify"
 
---- How Codex calls: options, hook files, and last the payload. With --hook and --stop that comes on
---- standard input: --hook is what a Stop hook runs, --stop does the work for it.
+--- The program before us, as a list or as a bare name.
+local function program_of(word)
+  local list = require("codex.json").decode(word or "")
+  if type(list) == "table" and type(list[1]) == "string" then return list end
+  return { word }
+end
+
+--- How Codex calls: options, hook files, and last the payload, or "-" where that is on standard
+--- input. It is there with --hook and --stop, too: --hook is what a Stop hook runs, --stop does the
+--- work for it.
 local function parse()
   local given, files = {}, {}
   local i = 1
@@ -22,7 +30,7 @@ local function parse()
     local word = arg[i]
     if word == "--chain" then
       i = i + 1
-      given.chain = require("codex.json").decode(arg[i] or "")
+      given.chain = program_of(arg[i])
     elseif word == "--hook" or word == "--stop" then
       given[word:sub(3)] = true
     elseif word:find "%.lua$" then
@@ -36,19 +44,6 @@ local function parse()
   return given
 end
 
---- Codex waits for a Stop hook: the work is left to a process that Codex does not wait for.
-local function hand_over(given, text)
-  local uv, async = require "luv", require "codex.async"
-  local pipe = uv.new_pipe(false)
-  local argv = table.move(given.files, 1, #given.files, 3, { "notify", "--stop" })
-  local handle, problem = uv.spawn(require("codex.core.host").program,
-    { args = argv, detached = true, stdio = { pipe } })
-  if not handle then error(problem, 0) end
-  async.await(function(resume) pipe:write(text, resume) end)
-  pipe:close()
-  handle:close()
-end
-
 --- What cannot be read is a failure to be found in the log, like a hook's.
 local function fail(err)
   notify.write_down(nil, { { hook = "notify", ok = false, why = tostring(err) } })
@@ -56,9 +51,28 @@ local function fail(err)
   os.exit(1)
 end
 
+--- Codex waits for a Stop hook: the work is left to a process that Codex does not wait for.
+local function hand_over(given, text)
+  local uv, async = require "luv", require "codex.async"
+  local pipe = uv.new_pipe(false)
+  local argv = { "notify", "--stop" }
+  if given.chain then
+    table.move({ "--chain", require("codex.json").encode(given.chain) }, 1, 2, 3, argv)
+  end
+  table.move(given.files, 1, #given.files, #argv + 1, argv)
+  local handle, problem = uv.spawn(require("codex.core.host").program,
+    { args = argv, detached = true, stdio = { pipe } })
+  if handle then
+    problem = async.await(function(resume) pipe:write(text, resume) end)
+    handle:close()
+  end
+  pipe:close()
+  if problem then fail("cannot leave the work to another process: " .. problem) end
+end
+
 local given = parse()
 local from_stop = given.hook or given.stop
-local text = from_stop and io.read "a" or given.text
+local text = (from_stop or given.text == "-") and io.read "a" or given.text
 local payload, err = notify.decode(text)
 if not payload then fail(err) end
 if given.hook then return hand_over(given, text) end

@@ -44,7 +44,7 @@ local lazily = {}
 --- From .git/HEAD, in the folder or above; in a worktree .git is a file that says where.
 function lazily.git_branch(event)
   local dir = event.cwd
-  while dir and dir ~= "" do
+  while type(dir) == "string" and dir ~= "" do
     local head = files.read(dir .. "/.git/HEAD")
     local place = not head and (files.read(dir .. "/.git") or ""):match "^gitdir: ([^\n]+)"
     if place then
@@ -60,9 +60,9 @@ local function codex_home()
 end
 
 function lazily.rollout(event)
-  local id = event.thread_id
-  if type(id) ~= "string" then return nil end
-  return require("codex.sessions").rollout(codex_home(), id)
+  local id, sessions = event.thread_id, require "codex.sessions"
+  if type(id) ~= "string" or not sessions.is_id(id) then return nil end
+  return sessions.rollout(codex_home(), id)
 end
 
 --- A Stop hook does not say what the user said; the rollout does.
@@ -94,8 +94,9 @@ end
 ---@param payload table
 ---@return codex.NotifyEvent
 function M.event(payload)
-  local event = { route = "notify", payload = payload }
+  local event = {}
   for name, value in pairs(payload) do event[name:gsub("-", "_")] = present(value) end
+  event.route, event.payload = "notify", payload
   local kind = type(payload.type) == "string" and payload.type or "unknown"
   event.type = types[kind] or kind:gsub("-", "_")
   return setmetatable(event, Event)
@@ -212,11 +213,13 @@ local function clear_old(dir)
   end
 end
 
---- Whether this turn has not been told before, by the other route.
+--- Whether this turn has not been told before, by the other route. Until Codex 0.80, which has but
+--- one, turns have small numbers for ids, and other threads' turns have the same.
 local function is_new(event)
-  if type(event.turn_id) ~= "string" then return true end
+  local id = event.turn_id
+  if type(id) ~= "string" or not require("codex.sessions").is_id(id) then return true end
   local dir = files.state_dir() .. "/seen"
-  local name = ("%s.%s"):format(event.turn_id, event.type):gsub("[^%w.-]", "_"):sub(1, 200)
+  local name = ("%s.%s"):format(id, event.type):gsub("[^%w.-]", "_"):sub(1, 200)
   local fd, _, code = uv.fs_open(dir .. "/" .. name, "wx", tonumber("600", 8))
   if code == "ENOENT" then
     files.make_dir(dir)
@@ -261,11 +264,11 @@ function M.deliver(event, opts)
   opts = opts or {}
   if not opts.again and not is_new(event) then return {} end
   local outcomes = {}
+  local telling = async.spawn(require("codex.wakeup").tell, event, M.payload)
   local hooks, problems = hooks_for(opts.files)
   for _, problem in ipairs(problems) do
     table.insert(outcomes, { hook = problem.name, ok = false, why = tostring(problem.err) })
   end
-  local telling = async.spawn(require("codex.wakeup").tell, event, M.payload)
   local ran = hook.run_all(hooks, event)
   telling:join()
   table.move(ran, 1, #ran, #outcomes + 1, outcomes)
@@ -285,7 +288,7 @@ function M.listen(...) return require("codex.wakeup").listen(...) end
 ---@return codex.Error? error of kind `protocol`
 function M.decode(text)
   if not text or text == "" then return nil, E.new("protocol", "there is no payload") end
-  local payload, message = json.decode(text)
+  local payload, _, message = json.decode(text)
   if type(payload) == "table" and getmetatable(payload) ~= getmetatable(json.array()) then
     return payload
   end
