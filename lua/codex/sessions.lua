@@ -79,16 +79,39 @@ function M.usage(home, id)
   return total
 end
 
---- What the user said in a thread, a text for each of his messages.
+--- The texts of a message, as Codex puts them together for its notify program.
+local function text_of(content)
+  local texts = {}
+  for _, part in ipairs(type(content) == "table" and content or {}) do
+    if type(part) == "table" and type(part.text) == "string" then texts[#texts + 1] = part.text end
+  end
+  return table.concat(texts)
+end
+
+--- The user's message in an event of a rollout, and in which form: 0.101 has `user_message`, 0.153
+--- completed items.
+local function said(payload)
+  if payload.type == "user_message" then return payload.message, "event" end
+  local item = payload.type == "item_completed" and payload.item
+  if type(item) == "table" and item.type == "UserMessage" then
+    return text_of(item.content), "item"
+  end
+end
+
+--- What the user said in a thread, a text for each of his messages. One that is there in both forms
+--- counts once.
 ---@param path string its rollout file
 ---@return string[]
 function M.user_messages(path)
-  local list = {}
+  local list, last_form = {}, nil
   for line in (files.read(path) or ""):gmatch "[^\n]+" do
-    local entry = line:find('"user_message"', 1, true) and json.decode(line)
-    local payload = type(entry) == "table" and entry.payload
-    if type(payload) == "table" and payload.type == "user_message" then
-      list[#list + 1] = payload.message
+    local may_be = line:find('"user_message"', 1, true) or line:find('"UserMessage"', 1, true)
+    local entry = may_be and json.decode(line)
+    local payload = type(entry) == "table" and entry.type == "event_msg" and entry.payload
+    if type(payload) == "table" then
+      local text, form = said(payload)
+      local is_again = form ~= last_form and text == list[#list]
+      if type(text) == "string" and not is_again then list[#list + 1], last_form = text, form end
     end
   end
   return list
