@@ -8,7 +8,7 @@
 local commands = { install = true, uninstall = true, status = true, test = true }
 
 if arg[1] == nil or commands[arg[1]] or arg[1]:find "^%-%-?h" then
-  return require "codex.cli.notify"
+  return require("codex.cli.notify").main()
 end
 
 local notify = require "codex.notify"

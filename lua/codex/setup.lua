@@ -245,7 +245,7 @@ end
 ---`policy`; beside true, a text: what Codex says overrides the value
 function Setup:set_notify(argv, previous)
   local entry = self.record.entries.notify
-  if not argv then
+  if not argv and entry then
     local done, err = rewind(self, { "notify" })
     if done ~= false then return done, err end
   end
@@ -454,17 +454,20 @@ end
 --- Takes a hook of ours out again, and that it was trusted.
 ---@async
 ---@param key string
+---@param any? boolean also one that we have no record of
 ---@return true?
 ---@return codex.Error? error kind `policy`: there is no such hook, or it is not ours
-function Setup:remove_hook(key)
+function Setup:remove_hook(key, any)
   local hook, err = find(self, "key", key)
   if not hook then return nil, err end
-  if not hook.ours then
+  if not hook.ours and not any then
     return nil, E.new("policy", ("the hook '%s' is not ours to remove"):format(key))
   end
-  local done
-  done, err = rewind(self, { hook.name })
-  if done ~= false then return done, err end
+  if hook.ours then
+    local done
+    done, err = rewind(self, { hook.name })
+    if done ~= false then return done, err end
+  end
   local layer
   layer, err = user_layer(self.client)
   if not layer then return nil, refused(self, err) end

@@ -1,0 +1,425 @@
+--- What `codex-lua notify install`, `uninstall`, `status` and `test` do; scripts/notify.lua is what
+--- Codex runs.
+---
+--- Exit codes: 0 done; 1 it failed and nothing was changed, or (status, test) a hook does not
+--- work; 2 wrong usage.
+
+local cli = require "codex.cli"
+local files = require "codex.files"
+local hook = require "codex.hook"
+local json = require "codex.json"
+local notify = require "codex.notify"
+local plugin = require "codex.plugin"
+local uv = require "luv"
+
+local M = {}
+
+local PROGRAM = require("codex.core.host").program
+local LAST = 10 -- runs that status shows
+local HOOK_TIMEOUT = 10 -- seconds; it only leaves the work to another process
+
+local function fail(err)
+  io.stderr:write("codex-lua notify: ", tostring(err), "\n")
+  os.exit(1)
+end
+
+local function check(value, err)
+  if value == nil then fail(err) end
+  return value
+end
+
+-- ---- Arguments ---------------------------------------------------------------------------------
+
+local function hook_file(path)
+  local real = uv.fs_realpath(path)
+  if not real then return nil, ("there is no file '%s'"):format(path) end
+  if real:find "%.lua$" then return real end
+  return nil, ("'%s' is no Lua file: its name must end with .lua"):format(path)
+end
+
+local function parse_arguments()
+  local parser = cli.parser("notify", "Runs your hooks, Lua files in " .. notify.folder()
+    .. ", when a turn of Codex is complete.")
+  parser:command_target "command"
+  local install = parser:command("install", "has Codex call us: changes its config.toml")
+  install:flag("--chain", "call the notify program that is there now after us")
+  install:option("--via", "notify: Codex's notify program; Codex gives it all that was said in the "
+    .. "thread in one argument, and when that is beyond 128 KiB, nothing is told any more. hook "
+    .. "(Codex 0.140 and later, recommended): a Stop hook, without a limit")
+    :choices { "notify", "hook" }:default "notify"
+  install:option("--hook", "only this hook, in place of those in the folder")
+    :convert(hook_file):argname "FILE":count "*":target "hooks"
+  install:flag("-y --yes", "do not ask")
+  parser:command("uninstall", "puts config.toml back as it was")
+    :flag("-y --yes", "do not ask")
+  parser:command("status", "how it is installed, your hooks, and how they went last")
+    :flag("--json", "one JSON object")
+  parser:command("test", "runs the hooks with a sample of a turn, and says how each went")
+    :argument("files", "only these hooks"):args "*":convert(hook_file)
+  local args = parser:parse()
+  if args.command == "install" and args.chain and args.via == "hook" then
+    parser:error "--chain is for --via notify: beside a hook Codex calls its notify program itself"
+  end
+  return args
+end
+
+-- ---- Who is ours -------------------------------------------------------------------------------
+
+--- Whether this notify program is ours, wherever it was installed at the time.
+local function is_ours(argv)
+  return type(argv) == "table" and argv[2] == "notify"
+    and tostring(argv[1]):match "[^/]+$" == PROGRAM:match "[^/]+$"
+end
+
+local function is_our_hook(each)
+  return each.event == "stop" and each.path:find "/config%.toml$" ~= nil
+    and (each.command or ""):find "codex%-lua'? notify %-%-hook" ~= nil
+end
+
+--- The program that ours calls after it.
+local function chain_of(argv)
+  for i, word in ipairs(argv or {}) do
+    if word == "--chain" then
+      local chain = json.decode(argv[i + 1] or "")
+      return type(chain) == "table" and chain or { argv[i + 1] }
+    end
+  end
+end
+
+--- The hook files that it names.
+local function files_of(words)
+  local list = json.array {}
+  for _, word in ipairs(words or {}) do
+    if word:find "%.lua$" then list[#list + 1] = word end
+  end
+  return list
+end
+
+local function quote(word)
+  if word:find "^[%w/._+-]+$" then return word end
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+local function shell(words)
+  local list = {}
+  for i, word in ipairs(words) do list[i] = quote(word) end
+  return table.concat(list, " ")
+end
+
+--- The words of a command that `shell` made.
+local function words_of(command)
+  local words, i = {}, 1
+  while i <= #command do
+    local word = ""
+    while i <= #command and command:sub(i, i) ~= " " do
+      local a, b, text = command:find("^'([^']*)'", i)
+      if not a then a, b, text = command:find("^\\(.)", i) end
+      if not a then a, b, text = command:find("^([^ '\\]+)", i) end
+      if not a then return words end
+      word, i = word .. text, b + 1
+    end
+    words[#words + 1] = word
+    i = i + 1
+  end
+  return words
+end
+
+--- The Stop hooks that are ours; nil where Codex has no hooks.
+local function our_hooks(setup)
+  local list, err = setup:hooks()
+  if not list then return nil, err end
+  local ours = {}
+  for _, each in ipairs(list) do
+    if is_our_hook(each) then ours[#ours + 1] = each end
+  end
+  return ours
+end
+
+--- Codex 0.140 and later runs hooks without being told to.
+local function has_hooks(setup)
+  local major, minor = setup.client.version:match "^(%d+)%.(%d+)%."
+  return major ~= nil and tonumber(major) * 1000 + tonumber(minor) >= 140
+end
+
+local function open()
+  return check(require("codex.setup").open())
+end
+
+--- Says what will be done, and asks whether to.
+local function confirm(args, lines)
+  print(table.concat(lines, "\n"))
+  if args.yes then return end
+  local terminal <close> = require("codex.terminal").open()
+  if not terminal then
+    io.stderr:write "codex-lua notify: there is no terminal to ask; --yes does it\n"
+    os.exit(2)
+  end
+  terminal:write "Do it? [y/N] "
+  local answer = terminal:line()
+  if (answer or ""):lower():sub(1, 1) ~= "y" then fail "nothing was changed" end
+end
+
+-- ---- install -----------------------------------------------------------------------------------
+
+--- A hook that cannot be read in is better found now than at the end of a turn.
+local function check_hooks(paths)
+  for _, path in ipairs(paths) do check(hook.load(path)) end
+end
+
+local function same(a, b) return json.encode(a) == json.encode(b) end
+
+local function notify_argv(args, now)
+  local argv = { PROGRAM, "notify" }
+  local chain = is_ours(now) and chain_of(now) or args.chain and not is_ours(now) and now or nil
+  if chain then table.move({ "--chain", json.encode(json.array(chain)) }, 1, 2, 3, argv) end
+  return table.move(args.hooks, 1, #args.hooks, #argv + 1, argv)
+end
+
+local function install_notify(setup, args)
+  local now, err = setup:notify()
+  if err then fail(err) end
+  if now and not is_ours(now) and not args.chain then
+    fail(("Codex has a notify program already: %s\nWith --chain it is called after us; nothing "
+      .. "was changed."):format(shell(now)))
+  end
+  local argv = notify_argv(args, now)
+  if now and same(now, argv) then return print "It is installed as the notify program already." end
+  confirm(args, {
+    ("In '%s' this will be the notify program:"):format(setup.path), "  " .. shell(argv),
+    now and ("It is now: %s"):format(shell(now)) or "There is none now.",
+  })
+  local ok, problem = setup:set_notify(argv)
+  if not ok then fail(problem) end
+  if problem then io.stderr:write("codex-lua notify: it will not be used: ", problem, "\n") end
+  print "Installed. `codex-lua notify uninstall` puts the file back as it was."
+  if has_hooks(setup) then
+    print("With this Codex `--via hook` is the better way: turns of threads in which much was said "
+      .. "(128 KiB) are not told to a notify program.")
+  end
+end
+
+local function report_hook(each)
+  print(("Installed, and trusted as %s (%s). `codex-lua notify uninstall` puts the file back as it "
+    .. "was."):format(each.key, each.hash))
+  if not each.enabled then
+    io.stderr:write "codex-lua notify: the hook is disabled in config.toml; it does not run\n"
+  end
+end
+
+local function install_hook(setup, args)
+  if not has_hooks(setup) then
+    fail(("Codex %s has no stable hooks; 0.140 has. Nothing was changed."):format(
+      setup.client.version))
+  end
+  local ours = check(our_hooks(setup))
+  local words = table.move(args.hooks, 1, #args.hooks, 4, { PROGRAM, "notify", "--hook" })
+  local command = shell(words)
+  local there = ours[1]
+  if #ours == 1 and there.command == command and there.trust == "trusted" then
+    return print "It is installed as a Stop hook already."
+  end
+  local lines = { ("In '%s' this will be a Stop hook:"):format(setup.path), "  " .. command,
+    "and it will be written down that it is trusted as it is: this command, without a matcher." }
+  for _, each in ipairs(ours) do lines[#lines + 1] = "It replaces: " .. each.command end
+  local now = setup:notify()
+  if now and not is_ours(now) then
+    lines[#lines + 1] = "Your notify program stays, Codex calls it itself: " .. shell(now)
+  end
+  confirm(args, lines)
+  for i = #ours, 1, -1 do check(setup:remove_hook(ours[i].key, true)) end
+  local key = check(setup:add_hook { event = "stop", command = command, timeout = HOOK_TIMEOUT })
+  check(setup:trust(key))
+  for _, each in ipairs(check(our_hooks(setup))) do report_hook(each) end
+end
+
+local function install(args)
+  check_hooks(args.hooks)
+  local setup <close> = open()
+  local way = args.via == "hook" and install_hook or install_notify
+  way(setup, args)
+end
+
+-- ---- uninstall ---------------------------------------------------------------------------------
+
+local function uninstall(args)
+  local setup <close> = open()
+  local now, err = setup:notify()
+  if err then fail(err) end
+  local ours = our_hooks(setup) or {} -- a Codex without hooks has none of ours
+  if not is_ours(now) and #ours == 0 then return print "It is not installed." end
+  local lines = { ("From '%s' will be taken:"):format(setup.path) }
+  if is_ours(now) then
+    lines[#lines + 1] = "  the notify program " .. shell(now)
+    local chain = chain_of(now)
+    if chain then lines[#lines + 1] = "  (in its place: " .. shell(chain) .. ")" end
+  end
+  for _, each in ipairs(ours) do lines[#lines + 1] = "  the Stop hook " .. each.command end
+  confirm(args, lines)
+  -- The last one first: keys are places.
+  for i = #ours, 1, -1 do check(setup:remove_hook(ours[i].key, true)) end
+  if is_ours(now) then check(setup:set_notify(nil, chain_of(now))) end
+  print "Uninstalled."
+end
+
+-- ---- status ------------------------------------------------------------------------------------
+
+--- How it is installed, as far as Codex says.
+local function installed()
+  local setup, err = require("codex.setup").open()
+  if not setup then return { error = tostring(err) } end
+  local own <close> = setup -- luacheck: ignore 211
+  local now, problem = setup:notify()
+  local found = { notify = now, ours = is_ours(now) or nil, chain = is_ours(now) and chain_of(now),
+    hooks = json.array {}, files = is_ours(now) and files_of(now) or json.array {},
+    error = problem and tostring(problem) }
+  for _, each in ipairs(our_hooks(setup) or {}) do
+    table.insert(found.hooks, { key = each.key, command = each.command, trust = each.trust,
+      enabled = each.enabled })
+    for _, path in ipairs(files_of(words_of(each.command))) do table.insert(found.files, path) end
+  end
+  return found
+end
+
+--- The hooks that would run, by file, and what is wrong with them.
+local function hooks_found(named)
+  local paths, err = named, nil
+  if #named == 0 then
+    paths, err = plugin.files(notify.folder(), "io")
+  end
+  local list = json.array {}
+  if err then list[1] = { file = notify.folder(), error = tostring(err) } end
+  for _, path in ipairs(paths or {}) do
+    local hooks, problem = hook.load(path)
+    if problem then list[#list + 1] = { file = path, error = tostring(problem) } end
+    for _, each in ipairs(hooks or {}) do
+      list[#list + 1] = { file = path, name = each.name, on = each.on or "*",
+        timeout = each.timeout }
+    end
+  end
+  return list
+end
+
+--- The last runs, and the last failures, newest last.
+local function runs()
+  local all, failures = json.array {}, json.array {}
+  local path = notify.log_path()
+  for _, file in ipairs { path .. ".1", path } do
+    for line in (files.read(file) or ""):gmatch "[^\n]+" do
+      local record = json.decode(line)
+      if type(record) == "table" then
+        all[#all + 1] = record
+        if record.ok == false then failures[#failures + 1] = record end
+      end
+    end
+  end
+  local function last(list) return table.move(list, math.max(1, #list - LAST + 1), #list, 1,
+    json.array {}) end
+  return last(all), last(failures)
+end
+
+--- What comes from a log or a file is made visible: it goes to a terminal.
+local function say(format, ...)
+  print((require("codex.approval").visible(format:format(...)):gsub("\n", "\n    ")))
+end
+
+local function say_installed(found)
+  if found.error then say("Codex does not say how it is installed: %s", found.error) end
+  if found.ours then
+    say("notify program: ours: %s", shell(found.notify))
+  elseif found.notify then
+    say("notify program: not ours: %s", shell(found.notify))
+  elseif not found.error then
+    say "notify program: none"
+  end
+  for _, each in ipairs(found.hooks or {}) do
+    local state = each.enabled == false and each.trust .. ", disabled" or each.trust
+    say("Stop hook: %s (%s)", each.command, state)
+  end
+end
+
+local function say_hooks(list)
+  if #list == 0 then return say("hooks: none in %s", notify.folder()) end
+  for _, each in ipairs(list) do
+    if each.error then
+      say("hook: CANNOT BE USED: %s", each.error)
+    else
+      local on = type(each.on) == "table" and table.concat(each.on, ", ") or each.on
+      say("hook: %s on %s, %g s at most (%s)", each.name, on, each.timeout, each.file)
+    end
+  end
+end
+
+local function say_runs(title, list)
+  if #list == 0 then return say("%s: none", title) end
+  say("%s:", title)
+  for _, each in ipairs(list) do
+    local how = each.skipped and "skipped" or each.ok and "ok" or "FAILED: " .. tostring(each.why)
+    say("  %s  %s  %s  %s", tostring(each.time), tostring(each.hook), tostring(each.type), how)
+  end
+end
+
+--- Whether what is installed works.
+local function is_sound(found, hooks)
+  for _, each in ipairs(found.hooks or {}) do
+    if each.trust ~= "trusted" or each.enabled == false then return false end
+  end
+  for _, each in ipairs(hooks) do
+    if each.error then return false end
+  end
+  return found.error == nil
+end
+
+local function status(args)
+  local found = installed()
+  local hooks = hooks_found(found.files or {})
+  local last, failures = runs()
+  if args.json then
+    print(json.encode({ installed = found, hooks = hooks, runs = last, failures = failures,
+      folder = notify.folder(), log = notify.log_path() }, { repair = true }))
+  else
+    say_installed(found)
+    say_hooks(hooks)
+    say_runs("last runs", last)
+    say_runs("last failures", failures)
+  end
+  os.exit(is_sound(found, hooks) and 0 or 1)
+end
+
+-- ---- test --------------------------------------------------------------------------------------
+
+--- A turn that nobody had.
+local function sample()
+  return notify.event {
+    type = "agent-turn-complete", ["thread-id"] = "00000000-0000-7000-8000-000000000000",
+    ["turn-id"] = "00000000-0000-7000-8000-000000000001", cwd = uv.cwd(), client = "codex-lua",
+    ["input-messages"] = json.array { "Is this thing on?" },
+    ["last-assistant-message"] = "This is a test of your notify hooks.",
+  }
+end
+
+local function test(args)
+  local outcomes = notify.deliver(sample(), { files = args.files, again = true })
+  local code = 0
+  for _, each in ipairs(outcomes) do
+    local how = each.skipped and "skipped: its `when` does not want the sample"
+      or each.ok and ("ok, %.3f s"):format(each.seconds or 0) or "FAILED: " .. tostring(each.why)
+    say("%s: %s", each.hook, how)
+    if not each.ok then code = 1 end
+  end
+  if #outcomes == 0 then
+    say("no hook wants it; hooks are in %s", notify.folder())
+    code = 1
+  end
+  os.exit(code)
+end
+
+local commands = { install = install, uninstall = uninstall, status = status, test = test }
+
+--- Does what the arguments of the program say. (A function, since nothing can wait in `require`.)
+---@async
+function M.main()
+  local args = parse_arguments()
+  commands[args.command](args)
+end
+
+return M
