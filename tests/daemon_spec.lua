@@ -41,18 +41,27 @@ local function listening(path)
   end, 20)
 end
 
---- An app-server that listens at the path. In 0.169.0 that becomes a link to a socket elsewhere.
+--- In 0.169.0 the path becomes a link to a socket in /tmp/codex-daemon-UID, which stays. Gives
+--- what removes it.
+local function socket_remover(path)
+  local target = uv.fs_readlink(path)
+  return function()
+    if not target then return end
+    os.remove(target)
+    os.remove(target .. ".lock")
+  end
+end
+
+--- An app-server that listens at the path.
 local function listen(cx, peer, path)
   local argv = { peers[peer], "app-server", "--listen", "unix://" .. path }
   local server = assert(proc.spawn(argv, { env = assert(cx.environment()) }))
   assert(listening(path), "it does not listen: " .. server:stderr())
+  local remove_socket = socket_remover(path)
   return setmetatable({ proc = server }, { __close = function()
-    local target = uv.fs_readlink(path)
     server:close()
     os.remove(path)
-    if not target then return end
-    os.remove(target)
-    os.remove(target .. ".lock")
+    remove_socket()
   end })
 end
 
@@ -179,6 +188,21 @@ for _, peer in ipairs { "latest", "middle" } do
       end)
     end)
 
+    it("keeps its threads for a client whose proxy has died", function()
+      with_server(peer, function(cx, path, server)
+        local client <close> = assert(connect(cx, { proxy = path }, { restart = 1 }))
+        local thread = assert(client:thread(free))
+        assert.equal("you said one", assert(thread:ask "one").final_message)
+        local pid = client.pid
+        uv.kill(pid, "sigkill")
+        assert.is_true(program.eventually(function() return client:gone() end))
+        assert.truthy(client:gone().message:find "signal 9 of the proxy")
+        assert.equal("you said two", assert(thread:ask "two").final_message)
+        assert.is_true(client.pid ~= pid)
+        assert.is_false(server.proc:status().exited)
+      end)
+    end)
+
     it("is connected to again when it was started anew, with its threads", function()
       with_codex(peer, function(cx, folder)
         local path = folder .. "/socket"
@@ -291,12 +315,14 @@ end
 --- Ends the daemon and its updater, which `daemon stop` leaves.
 local function end_daemon(cx)
   daemon(cx, "stop")
-  local function all_gone()
-    local left = processes(cx.home)
-    for _, pid in ipairs(left) do uv.kill(pid, "sigkill") end
-    return #left == 0
+  local function end_all(signal)
+    return program.eventually(function()
+      local left = processes(cx.home)
+      for _, pid in ipairs(left) do uv.kill(pid, signal) end
+      return #left == 0
+    end, 3)
   end
-  assert(program.eventually(all_gone), "the daemon was left behind")
+  assert(end_all "sigterm" or end_all "sigkill", "the daemon was left behind")
 end
 
 describe("the daemon", function()
@@ -310,6 +336,9 @@ describe("the daemon", function()
       local about = assert(json.decode(started.stdout))
       assert.equal("started", about.status)
       assert.equal(cx.home .. "/app-server-control/app-server-control.sock", about.socketPath)
+      local removed <close> = setmetatable({}, { -- luacheck: ignore 211
+        __close = socket_remover(about.socketPath),
+      })
       for _, options in ipairs { { proxy = true }, { socket = about.socketPath } } do
         local client <close> = assert(connect(cx, options))
         local thread = assert(client:thread(free))
