@@ -7,7 +7,7 @@
 
 local commands = { install = true, uninstall = true, status = true, test = true }
 
-if arg[1] == nil or commands[arg[1]] or arg[1]:find "^%-%-?h" then
+if arg[1] == nil or commands[arg[1]] or arg[1] == "-h" or arg[1] == "--help" then
   return require("codex.cli.notify").main()
 end
 
