@@ -5,8 +5,9 @@ local parts = {
   signal = "async", sleep = "async", spawn = "async", timeout = "async",
 }
 local modules = {
-  approval = true, async = true, audit = true, error = true, events = true, json = true,
-  link = true, log = true, middleware = true, policy = true, proc = true, testing = true,
+  approval = true, async = true, audit = true, error = true, events = true, http = true,
+  json = true, link = true, log = true, middleware = true, policy = true, proc = true,
+  testing = true,
 }
 
 local codex = {}
