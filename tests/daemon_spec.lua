@@ -273,6 +273,7 @@ describe("codex.connect", function()
     refuses({ proxy = {} }, "'proxy' must name a program")
     refuses({ socket = 1 }, "'socket'")
     refuses({ socket = "/s", config = {} }, "'config' is for a server")
+    refuses({ command = { "x" }, args = {} }, "'args' is for a server")
   end)
 end)
 

@@ -302,9 +302,11 @@ local function check_server(where, given)
   if #ways > 1 then
     options.raise(("%s: option '%s' excludes '%s'"):format(where, ways[1], ways[2]))
   end
-  local is_there = given.socket or given.proxy
-  if is_there and given.config then
-    options.raise(where .. ": option 'config' is for a server that starts here; threads have it")
+  for _, name in ipairs(#ways > 0 and { "config", "args" } or {}) do
+    if given[name] then
+      options.raise(("%s: option '%s' is for a server that starts here, not with '%s'")
+        :format(where, name, ways[1]))
+    end
   end
 end
 
@@ -456,7 +458,7 @@ function Client:fork(id, opts) return require("codex.thread").fork(self, id, opt
 --- a task may. Idempotent.
 function Client:close()
   if self._closed then return end
-  self._closed = true
+  self._closed, self._closer = true, async.running()
   require("codex.inquiry").closed(self)
   self._link:close(self._instance._settings.grace or 5)
 end
