@@ -71,6 +71,12 @@ function lazily.input_messages(event)
   return path and require("codex.sessions").user_messages(path) or nil
 end
 
+--- Nor who drives Codex: that is whoever began the thread, as far as is known.
+function lazily.client(event)
+  local path = event.route == "hook" and event.rollout
+  return path and require("codex.sessions").originator(path) or nil
+end
+
 --- The interface has titles made in threads that are never written down.
 function lazily.internal(event)
   return event.client == "codex-tui" and event.thread_id ~= nil and event.rollout == nil

@@ -79,6 +79,16 @@ function M.usage(home, id)
   return total
 end
 
+--- Which program began a thread: "codex_exec", "codex-tui", the name of an IDE ...
+---@param path string its rollout file
+---@return string?
+function M.originator(path)
+  local file <close> = io.open(path)
+  local first = file and json.decode(file:read "l" or "")
+  local payload = type(first) == "table" and first.payload
+  return type(payload) == "table" and payload.originator or nil
+end
+
 --- The texts of a message, as Codex puts them together for its notify program.
 local function text_of(content)
   local texts = {}
