@@ -33,12 +33,29 @@ local functions = {
   capabilities = "capability", connect = "client",
 }
 
+--- Modules whose functions are reached by the module's name: codex.updates.check.
+local groups = { updates = true }
+
 local Instance = {}
+
+--- A module's functions with the instance as their first argument.
+local function bound_group(self, name)
+  local group = require("codex." .. name)
+  return setmetatable({}, { __index = function(_, key)
+    local fn = group[key]
+    return fn and function(...) return fn(self, ...) end
+  end })
+end
 
 function Instance.__index(self, name)
   if name == "home" then return M.home(self) end
   if name == "with" then
     return function(given) return M.new(given, self) end
+  end
+  if groups[name] then
+    local group = bound_group(self, name)
+    rawset(self, name, group)
+    return group
   end
   local module = functions[name]
   if not module then return nil end

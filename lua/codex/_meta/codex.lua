@@ -18,6 +18,7 @@
 ---@field capabilities fun(): codex.Capabilities?, codex.Error?
 ---@field environment fun(): table<string, string|false>?, codex.Error?
 ---@field paths fun(): table<string, string>
+---@field updates { check: fun(opts?: codex.UpdateOptions): codex.Advisory?, codex.Error? }
 ---@field with fun(settings: codex.Settings): codex.Instance
 
 ---@class codex: codex.Instance
