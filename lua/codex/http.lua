@@ -248,7 +248,7 @@ end
 
 --- Waits for the headers.
 local function attempt(o)
-  local origin = core.origin(o.url)
+  local origin = not o.url:find("\0", 1, true) and core.origin(o.url)
   if not origin then
     return nil, E.new("protocol", "this is no URL of http or https", { code = "url" })
   end
