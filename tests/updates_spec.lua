@@ -357,6 +357,16 @@ describe("what is known of updates", function()
       { advisory.status, advisory.latest, advisory.checked_at, advisory.source })
     assert.same({ "npm: answered 404", "github: answered 404", "homebrew: answered 404",
       "nobody answered; this was known on " .. old }, advisory.notes)
+    for _, time in ipairs { "2000-03-01T00:00:00Z", "2024-02-29T23:59:59Z", "2025-01-01T00:00:00Z",
+      "2025-12-31T12:30:01Z", "2026-02-28T01:02:03Z" } do
+      change { checked_at = time }
+      assert.equal(time, check(world, { cache = path }).checked_at)
+    end
+    change { checked_at = iso(os.time() - 200 * 3600) }
+    world.routes[GITHUB] = release
+    check(world, { cache = path, sources = { "github" }, every = 0 })
+    world.routes = {}
+    assert.equal("github", check(world, { cache = path, every = 0 }).source) -- the youngest
   end)
 
   it("is asked for again when what is installed is newer", function()
@@ -441,6 +451,7 @@ describe("Codex's own version.json", function()
       { advisory.latest, advisory.source, advisory.status })
     assert.equal(iso(os.time() - 3600):sub(1, 16), advisory.checked_at:sub(1, 16))
     assert.same({}, world.asked)
+    assert.same({}, check(world, { method = "homebrew" }, cx).notes)
     write("0.168.0", 3600, '"0.168.0"')
     assert.same({ "0.168.0 was dismissed in Codex's own reminder" }, check(world, {}, cx).notes)
   end)
@@ -545,6 +556,21 @@ describe("how Codex was installed", function()
       { unset.install_method, unset.installed, unset.command })
   end)
 
+  it("is what the instance's environment says, where there is no program", function()
+    local world <close> = serve(all_three())
+    local given = { cache = false, installed = "0.1.0", sources = { "npm" },
+      urls = { npm = world.url } }
+    local seen = {}
+    uv.os_setenv("CODEX_MANAGED_BY_PNPM", "1")
+    for i, settings in ipairs { {}, { env = { CODEX_MANAGED_BY_PNPM = false } },
+      { clear_env = true }, { clear_env = true, env = { CODEX_MANAGED_BY_BUN = "1" } } } do
+      settings.binary = "/nonexistent/codex"
+      seen[i] = assert(codex.with(settings).updates.check(given)).install_method
+    end
+    uv.os_unsetenv "CODEX_MANAGED_BY_PNPM"
+    assert.same({ "pnpm", "unknown", "unknown", "bun" }, seen)
+  end)
+
   it("is npm for a real one, below the project that it belongs to", function()
     local world <close> = serve(all_three())
     local advisory = assert(codex.with({ binary = peers.latest, home = "/nonexistent" })
@@ -553,6 +579,18 @@ describe("how Codex was installed", function()
       { advisory.installed, advisory.status, advisory.install_method })
     assert.equal(("npm install --prefix %s @openai/codex@latest"):format(
       program.root .. "/tests/peers"), advisory.command)
+  end)
+
+  it("does not matter where the program calls itself something that is no version", function()
+    local dir, remove = program.folder()
+    program.write(dir .. "/codex", "#!/bin/sh\necho codex-cli 0.1.2.3\n", 493)
+    local world <close> = serve(all_three())
+    local advisory = assert(codex.with({ binary = dir .. "/codex", home = dir }).updates.check {
+      cache = false, sources = { "npm" }, urls = { npm = world.url } })
+    remove()
+    assert.same({ "unknown", "0.1.2.3", "0.169.0" },
+      { advisory.status, advisory.installed, advisory.latest })
+    assert.same({ "what is installed: '0.1.2.3' is no version" }, advisory.notes)
   end)
 
   it("is an error where there is none, unless one names a version", function()
@@ -583,7 +621,15 @@ describe("the registry of npm", function()
   end
 
   it("is what the environment and the user's .npmrc say, the scope's own first", function()
-    local plain = "; a comment\n//r.example/:_authToken=x\nregistry = \"http://rc.example/\"\n"
+    assert(files.make_dir(dir .. "/bin"))
+    program.write(dir .. "/bin/npm", "#!/bin/sh\necho http://asked.example\n", 493)
+    local path = uv.os_getenv "PATH"
+    uv.os_setenv("PATH", dir .. "/bin:" .. path)
+    local restored <close> = setmetatable({}, { -- luacheck: ignore 211
+      __close = function() uv.os_setenv("PATH", path) end,
+    })
+    local plain = "; a comment\n;registry=http://no.example\n"
+      .. "//r.example/:_authToken=x\nregistry = \"http://rc.example/\"\n"
     assert.equal("http://rc.example/", registry({}, plain))
     assert.equal("http://env.example/", registry({ npm_config_registry = "http://env.example/" }))
     assert.equal("http://env.example/", registry({ NPM_CONFIG_REGISTRY = "http://env.example/" }))
@@ -599,11 +645,13 @@ describe("the registry of npm", function()
     program.write(dir .. "/bin/npm", ("#!/bin/sh\n[ \"$PWD $*\" = '%s config get registry' ] "
       .. "&& echo http://npm.example/\n"):format(dir), 493)
     local path = uv.os_getenv "PATH"
+    local restored <close> = setmetatable({}, { -- luacheck: ignore 211
+      __close = function() uv.os_setenv("PATH", path) end,
+    })
     uv.os_setenv("PATH", dir .. "/bin:" .. path)
     local found = registry { PATH = dir .. "/bin:" .. path }
     program.write(dir .. "/bin/npm", "#!/bin/sh\necho undefined\n", 493)
     local none, reason = registry { PATH = dir .. "/bin:" .. path }
-    uv.os_setenv("PATH", path)
     assert.equal("http://npm.example/", found)
     assert.is_nil(none)
     assert.equal("npm is not here, or not configured for a registry", reason)

@@ -368,7 +368,7 @@ end
 --- The program and its version. Without a program there must be a version.
 local function find_installed(job, instance)
   local binary, err = require("codex.binary").resolve(instance._settings.binary)
-  job.path = binary and binary.path
+  job.path = binary and require("luv").fs_realpath(binary.path) or nil
   if job.installed then
     job.installed_text = tostring(job.installed)
     return true

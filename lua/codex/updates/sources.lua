@@ -27,7 +27,7 @@ local function read_npmrc(env)
     or (env "HOME" or files.home()) .. "/.npmrc"
   local found = {}
   for line in (files.read(path) or ""):gmatch "[^\r\n]+" do
-    local key, value = line:match "^%s*([^%s;#=][^%s=]*)%s*=(.*)$"
+    local key, value = line:match "^%s*([^%s=]+)%s*=(.*)$"
     if key then found[key] = npmrc_value(value, env) end
   end
   return found
