@@ -138,6 +138,12 @@ describe("codex.http", function()
       assert.equal("x/y", peer:seen().headers["content-type"])
     end)
 
+    it("does not wait for leave to send a long body", function()
+      local peer <close> = start_peer()
+      assert.equal(200, assert(http.post(peer.root .. "/status?code=200", ("x"):rep(2 << 20))).status)
+      assert.is_nil(peer:seen().headers.expect)
+    end)
+
     it("knows every method, with and without a body", function()
       local peer <close> = start_peer()
       for method in ("GET HEAD POST PUT PATCH DELETE OPTIONS REPORT"):gmatch "%u+" do
