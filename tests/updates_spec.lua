@@ -617,7 +617,9 @@ describe("the registry of npm", function()
     if npmrc then program.write(dir .. "/.npmrc", npmrc) end
     local cx = codex.with { env = variables, clear_env = true }
     local env = function(name) return variables[name] end
-    return sources.npm_registry(env, require("codex.instance").environment(cx))
+    local named = sources.named_registry(env)
+    if named then return named end
+    return sources.default_registry(env, require("codex.instance").environment(cx))
   end
 
   it("is what the environment and the user's .npmrc say, the scope's own first", function()
@@ -655,6 +657,22 @@ describe("the registry of npm", function()
     assert.equal("http://npm.example/", found)
     assert.is_nil(none)
     assert.equal("npm is not here, or not configured for a registry", reason)
+  end)
+
+  it("is not asked for again as long as the answer is good", function()
+    assert(files.make_dir(dir .. "/bin"))
+    local world <close> = serve(all_three())
+    program.write(dir .. "/bin/npm", ("#!/bin/sh\necho >> %s/asked\necho %s\n"):format(dir,
+      world.url), 493)
+    local path = uv.os_getenv "PATH"
+    local restored <close> = setmetatable({}, { -- luacheck: ignore 211
+      __close = function() uv.os_setenv("PATH", path) end,
+    })
+    uv.os_setenv("PATH", dir .. "/bin:" .. path)
+    local cx = codex.with { home = dir, env = { HOME = dir, npm_config_registry = false } }
+    local given = { cache = dir .. "/cache", installed = "0.1.0", sources = { "npm" } }
+    for _ = 1, 3 do assert.equal("0.169.0", assert(cx.updates.check(given)).latest) end
+    assert.same({ "\n", { NPM } }, { files.read(dir .. "/asked"), world.asked })
   end)
 
   it("is where the version is asked for", function()

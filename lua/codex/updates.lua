@@ -172,12 +172,6 @@ end
 
 -- ---- Asking ------------------------------------------------------------------------------------
 
-local function base_of(job, name)
-  local base, reason = job.urls[name] or sources.by_name[name].base, nil
-  if not base then base, reason = sources.npm_registry(job.env, job.process_env) end
-  return base and base:gsub("/+$", ""), reason
-end
-
 local function reason_of(err, job)
   if err.kind == "timeout" and err.code ~= "connect" then
     return ("did not answer within %g seconds"):format(job.timeout)
@@ -254,21 +248,30 @@ local function fetch(job, source, url, entry)
   }
 end
 
---- A URL may have a password in it.
-local function key_of(job, url) return job.channel .. " " .. url:gsub("//[^/@]*@", "//") end
+--- What an answer is kept under. A URL may have a password in it. npm's default registry has no
+--- name here: to ask npm for it takes longer than all the rest.
+local function key_of(job, name, base)
+  local place = base and base:gsub("//[^/@]*@", "//") or "its default"
+  return ("%s %s %s"):format(name, job.channel, place)
+end
+
+local function ask_base(job, source, base)
+  local reason
+  if not base then base, reason = sources.default_registry(job.env, job.process_env) end
+  if not base then return nil, reason end
+  return source.url(base:gsub("/+$", ""), job.channel)
+end
 
 local function ask_source(job, name)
   local source = sources.by_name[name]
-  local base, reason = base_of(job, name)
-  if not base then return nil, reason end
-  local url
-  url, reason = source.url(base, job.channel)
-  if not url then return nil, reason end
-  local key = key_of(job, url)
+  local base = job.urls[name] or source.base or sources.named_registry(job.env)
+  local key = key_of(job, name, base)
   local entry = load_cache(job.cache).answers[key]
   local before = type(entry) == "table" and answer_of(name, entry.version, entry.checked_at)
   if before and is_fresh(job, before) then return before end
   if before then table.insert(job.stale, before) end
+  local url, reason = ask_base(job, source, base)
+  if not url then return nil, reason end
   local version, new = fetch(job, source, url, before and entry)
   if not version then return nil, new end
   store(job, key, new)

@@ -33,21 +33,10 @@ local function read_npmrc(env)
   return found
 end
 
---- npm knows its own default, and where else it may be configured. It is asked in the user's home:
---- a project that we happen to be in has no say in this.
-local function ask_npm(env, process_env)
-  local options = { cwd = env "HOME", env = process_env, timeout = 20 }
-  local result = require("codex.proc").run({ "npm", "config", "get", "registry" }, options)
-  return result and result.code == 0 and result.stdout:match "^%s*(%S+)%s*$" or nil
-end
-
---- The base URL of the registry that npm would install Codex from.
----@async
+--- The registry that the environment or the user's .npmrc names for Codex.
 ---@param env fun(name: string): string?
----@param process_env? table<string, string|false> for npm itself
 ---@return string?
----@return string? reason
-function M.npm_registry(env, process_env)
+function M.named_registry(env)
   local npmrc = read_npmrc(env)
   local candidates = {
     npmrc["@openai:registry"] or false, env "npm_config_registry" or false,
@@ -56,7 +45,19 @@ function M.npm_registry(env, process_env)
   for _, url in ipairs(candidates) do
     if url and is_url(url) then return url end
   end
-  local url = ask_npm(env, process_env)
+end
+
+--- The one that npm takes otherwise: it knows its own default, and where else it may be configured.
+--- It is asked in the user's home: a project that we happen to be in has no say in this.
+---@async
+---@param env fun(name: string): string?
+---@param process_env? table<string, string|false> for npm itself
+---@return string?
+---@return string? reason
+function M.default_registry(env, process_env)
+  local options = { cwd = env "HOME", env = process_env, timeout = 20 }
+  local result = require("codex.proc").run({ "npm", "config", "get", "registry" }, options)
+  local url = result and result.code == 0 and result.stdout:match "^%s*(%S+)%s*$" or nil
   if is_url(url) then return url end
   return nil, "npm is not here, or not configured for a registry"
 end
