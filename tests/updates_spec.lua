@@ -377,7 +377,7 @@ describe("what is known of updates", function()
     assert.same({ "0.170.0", "update" }, { advisory.latest, advisory.status })
   end)
 
-  it("is kept for each source and channel, and survives what is no cache of ours", function()
+  it("is kept for each source, mirror and channel, and survives what is no cache of ours", function()
     local world <close> = serve(all_three())
     world.routes[NPM] = with_tags { latest = "0.169.0", alpha = "0.170.0-alpha.1" }
     check(world, { cache = path })
@@ -385,6 +385,9 @@ describe("what is known of updates", function()
     assert.equal("0.154.0", check(world, { cache = path, sources = { "github" } }).latest)
     assert.equal("0.169.0", check(world, { cache = path }).latest)
     assert.equal(3, #world.asked)
+    world.routes["/mirror" .. NPM] = with_tags { latest = "0.168.0" }
+    local mirror = { npm = world.url .. "/mirror/" }
+    assert.equal("0.168.0", check(world, { cache = path, urls = mirror }).latest)
     for _, text in ipairs { "", "{", "[]", [[{"format":1,"answers":7}]], [[{"format":99}]] } do
       assert(files.write(path, text))
       assert.equal("0.169.0", check(world, { cache = path }).latest)
