@@ -3,7 +3,7 @@
     http_peer.py [--tls CERT KEY] [--unix PATH] [--proxy [--refuse]]
 
 Its first line of output is the port. Then each request is a line of JSON: method, target, headers,
-body. As a proxy it answers itself what is asked with a whole URL, and tunnels CONNECT.
+the beginning of the body. As a proxy it answers itself what is asked with a whole URL, and tunnels CONNECT.
 """
 import argparse
 import gzip
@@ -56,7 +56,7 @@ class Peer(socketserver.BaseRequestHandler):
         request = self.read()
         if not request:
             return False
-        tell(request)
+        tell({**request, "body": request["body"][:1000]})
         if request["method"] == "CONNECT":
             return self.tunnel(request["target"])
         if options.proxy:
