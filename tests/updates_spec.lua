@@ -377,7 +377,7 @@ describe("what is known of updates", function()
     assert.same({ "0.170.0", "update" }, { advisory.latest, advisory.status })
   end)
 
-  it("is kept for each source, mirror and channel, and survives what is no cache of ours", function()
+  it("is kept for each source, mirror and channel, and may be no cache of ours", function()
     local world <close> = serve(all_three())
     world.routes[NPM] = with_tags { latest = "0.169.0", alpha = "0.170.0-alpha.1" }
     check(world, { cache = path })
