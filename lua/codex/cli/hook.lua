@@ -1,0 +1,358 @@
+--- What `codex-lua hook install`, `uninstall`, `list` and `test` do; scripts/hook.lua is what Codex
+--- runs.
+---
+--- Codex runs a hook only when it is trusted, and trusts it as it is: `install` writes that down
+--- for the hook that it adds, after saying what that is, and for no other. Trust is in the command;
+--- what is in the Lua file may change without Codex noticing.
+
+local cli = require "codex.cli"
+local files = require "codex.files"
+local hooks = require "codex.hook"
+local json = require "codex.json"
+local lifecycle = require "codex.lifecycle"
+local notify = require "codex.notify"
+local plugin = require "codex.plugin"
+local uv = require "luv"
+
+local M = {}
+
+local PROGRAM = require("codex.core.host").program
+local TIMEOUT = 30 -- seconds that Codex shall give a hook
+local LAST = 10 -- runs that list shows
+
+local function fail(err)
+  io.stderr:write("codex-lua hook: ", tostring(err), "\n")
+  os.exit(1)
+end
+
+local function check(value, err)
+  if value == nil then fail(err) end
+  return value
+end
+
+-- ---- Arguments ---------------------------------------------------------------------------------
+
+local function hook_file(path)
+  local real = uv.fs_realpath(path)
+  if not real then return nil, ("there is no file '%s'"):format(path) end
+  if real:find "%.lua$" then return real end
+  return nil, ("'%s' is no Lua file: its name must end with .lua"):format(path)
+end
+
+--- "PreToolUse" is as good as "pre_tool_use".
+local function event_type(word)
+  local types = lifecycle.types()
+  for _, kind in ipairs(types) do
+    if lifecycle.type_of(word) == kind then return kind end
+  end
+  return nil, ("'%s' is no event; there are %s"):format(word, table.concat(types, ", "))
+end
+
+local function whole_seconds(word)
+  local value = math.tointeger(tonumber(word))
+  if value and value >= 1 and value <= 3600 then return value end
+  return nil, ("'%s' is no whole number of seconds from 1 to 3600"):format(word)
+end
+
+local function parse_arguments()
+  local parser = cli.parser("hook", "Codex's lifecycle hooks, in Lua. Codex runs `codex-lua hook "
+    .. "[--limit SECONDS] [--fail open|closed] [HOOK.lua...]`; without a file that runs those in "
+    .. lifecycle.folder() .. ".")
+  parser:command_target "command"
+  local install = parser:command("install", "has Codex run a hook: changes its config.toml, and "
+    .. "writes down there that this hook is trusted")
+  install:argument("event", "pre_tool_use, stop ..."):convert(event_type)
+  install:argument("file", "the hook"):convert(hook_file)
+  install:option("--matcher", "only for tools (or, at the start of a session, sources) that fit: "
+    .. "names with | between them, or a regular expression"):argname "PATTERN"
+  install:option("--timeout", ("seconds that it may take (%d)"):format(TIMEOUT))
+    :convert(whole_seconds):argname "SECONDS"
+  install:flag("-y --yes", "do not ask")
+  local uninstall = parser:command("uninstall", "takes out the hooks that install put in")
+  uninstall:argument("event", "only those of this event"):args "?":convert(event_type)
+  uninstall:argument("file", "only those of this file"):args "?"
+  uninstall:flag("-y --yes", "do not ask")
+  parser:command("list", "the hooks that Codex knows, whether it runs them, and how ours went last")
+    :flag("--json", "one JSON object")
+  local test = parser:command("test", "runs hooks with a sample of an event, and shows the answer")
+  test:argument("event", "pre_tool_use, stop ..."):convert(event_type)
+  test:argument("files", "only these hooks"):args "*":convert(hook_file)
+  test:option("--payload", "in place of the sample: a file with JSON"):argname "FILE"
+  return parser:parse()
+end
+
+-- ---- Commands for Codex ------------------------------------------------------------------------
+
+local function quote(word)
+  if word:find "^[%w/._+-]+$" then return word end
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+local function shell(words)
+  local list = {}
+  for i, word in ipairs(words) do list[i] = quote(word) end
+  return table.concat(list, " ")
+end
+
+local function is_ours(each)
+  return each.path:find "/config%.toml$" ~= nil
+    and (each.command or ""):find "codex%-lua'? hook%f[%s\0]" ~= nil
+end
+
+local function has_file(each, file)
+  return (each.command .. " "):find(" " .. quote(file) .. " ", 1, true) ~= nil
+end
+
+--- What comes from a log or a file is made visible: it goes to a terminal.
+local function visible(text) return require("codex.approval").visible(text) end
+
+local function say(format, ...) print((visible(format:format(...)):gsub("\n", "\n    "))) end
+
+local function open() return check(require("codex.setup").open()) end
+
+local function all_hooks(setup)
+  local list, problems = setup:hooks()
+  if list then return list, problems end
+  fail(problems)
+end
+
+--- Says what will be done, and asks whether to.
+local function confirm(args, lines)
+  for _, line in ipairs(lines) do say("%s", line) end
+  if args.yes then return end
+  local terminal <close> = require("codex.terminal").open()
+  if not terminal then
+    io.stderr:write "codex-lua hook: there is no terminal to ask; --yes does it\n"
+    os.exit(2)
+  end
+  terminal:write "Do it? [y/N] "
+  local answer = terminal:line()
+  if (answer or ""):lower():sub(1, 1) ~= "y" then fail "nothing was changed" end
+end
+
+-- ---- install -----------------------------------------------------------------------------------
+
+--- How the file's hooks for this event are to fail, and whether there is one: better found out now
+--- than when Codex runs it.
+local function look_at(file, event, seconds)
+  local mode, found = "open", false
+  for _, hook in ipairs(check(hooks.load(file))) do
+    if hook:wants { type = event } then
+      found = true
+      if (hook.fail or lifecycle.default_fail(event)) == "closed" then mode = "closed" end
+      if hook.timeout > seconds and rawget(hook, "timeout") ~= hooks.TIMEOUT then
+        io.stderr:write(("codex-lua hook: '%s' wants %g s; it gets %g s (--timeout)\n"):format(
+          hook.name, hook.timeout, seconds))
+      end
+    end
+  end
+  if not found then fail(("no hook in '%s' is for %s"):format(file, event)) end
+  return mode
+end
+
+local function wanted_hook(args)
+  local limit = lifecycle.limit(args.event, args.timeout or TIMEOUT)
+  if args.timeout and args.timeout > limit then
+    fail(("Codex gives a hook of %s %g s at most"):format(args.event, limit))
+  end
+  local mode = look_at(args.file, args.event, (lifecycle.margins(limit)))
+  limit = math.tointeger(limit)
+  return {
+    event = args.event, matcher = args.matcher, timeout = limit,
+    command = shell { PROGRAM, "hook", "--limit", tostring(limit), "--fail", mode, args.file },
+  }
+end
+
+--- Those that this one replaces; nil where it is installed already.
+local function replaced(setup, args, wanted)
+  local list = {}
+  for _, each in ipairs(all_hooks(setup)) do
+    local is_same = is_ours(each) and each.event == args.event and each.matcher == args.matcher
+      and has_file(each, args.file)
+    if is_same and each.command == wanted.command and each.timeout == wanted.timeout
+      and each.trust == "trusted" then return nil end
+    if is_same then list[#list + 1] = each end
+  end
+  return list
+end
+
+local function report(setup, key)
+  for _, each in ipairs(all_hooks(setup)) do
+    if each.key == key then
+      say("Installed, and trusted as %s\n(%s). `codex-lua hook uninstall` takes it out again.",
+        key, each.hash)
+      if not each.enabled then fail "the hook is disabled in config.toml; it does not run" end
+      if each.trust ~= "trusted" then fail("Codex takes it for " .. each.trust) end
+    end
+  end
+end
+
+local function install(args)
+  local wanted = wanted_hook(args)
+  local setup <close> = open()
+  local others = replaced(setup, args, wanted)
+  if not others then return say "It is installed already." end
+  local lines = {
+    ("In '%s' this will be a hook for %s:"):format(setup.path, lifecycle.name_of(args.event)),
+    "  " .. wanted.command,
+    ("with %s and a timeout of %d s, and it will be written down that it is trusted as it is."):
+      format(args.matcher and "the matcher " .. args.matcher or "no matcher", wanted.timeout),
+    "Codex does not look into the Lua file: whoever can change that changes what is trusted.",
+  }
+  for _, each in ipairs(others) do lines[#lines + 1] = "It replaces: " .. each.command end
+  confirm(args, lines)
+  for i = #others, 1, -1 do check(setup:remove_hook(others[i].key, true)) end
+  local key = check(setup:add_hook(wanted))
+  check(setup:trust(key))
+  report(setup, key)
+end
+
+-- ---- uninstall ---------------------------------------------------------------------------------
+
+local function uninstall(args)
+  local file = args.file and (uv.fs_realpath(args.file) or args.file)
+  local setup <close> = open()
+  local list, lines = {}, { ("From '%s' will be taken:"):format(setup.path) }
+  for _, each in ipairs(all_hooks(setup)) do
+    local is_meant = is_ours(each) and (not args.event or each.event == args.event)
+      and (not file or has_file(each, file))
+    if is_meant then
+      list[#list + 1] = each
+      lines[#lines + 1] = ("  %s: %s"):format(each.event, each.command)
+    end
+  end
+  if #list == 0 then return say "There is none of ours." end
+  confirm(args, lines)
+  -- The last one first: keys are places.
+  for i = #list, 1, -1 do check(setup:remove_hook(list[i].key, true)) end
+  say "Uninstalled."
+end
+
+-- ---- list --------------------------------------------------------------------------------------
+
+--- Runs from the log, newest last: those of lifecycle hooks, or of this thread.
+local function runs(thread_id)
+  local list = json.array {}
+  local path = notify.log_path()
+  for _, name in ipairs { path .. ".1", path } do
+    for line in (files.read(name) or ""):gmatch "[^\n]+" do
+      local record = json.decode(line)
+      if type(record) == "table" and (record.route == "lifecycle" or record.hook == "hook")
+        and (not thread_id or record.thread_id == thread_id) then
+        list[#list + 1] = record
+      end
+    end
+  end
+  return list
+end
+
+local function last_runs(want)
+  local list = json.array {}
+  for _, each in ipairs(runs()) do
+    if want(each) then list[#list + 1] = each end
+  end
+  return table.move(list, math.max(1, #list - LAST + 1), #list, 1, json.array {})
+end
+
+local function state_of(each)
+  return each.enabled and each.trust or each.trust .. ", disabled"
+end
+
+--- What is wrong with the files of the user's folder, where a hook of ours runs those.
+local function folder_problems()
+  local paths, err = plugin.files(lifecycle.folder(), "io")
+  local list = json.array {}
+  if err then list[1] = tostring(err) end
+  local _, problems = hooks.load_all(paths or {})
+  for _, each in ipairs(problems) do list[#list + 1] = tostring(each.err) end
+  return list
+end
+
+local function say_runs(title, list)
+  if #list == 0 then return say("%s: none", title) end
+  say("%s:", title)
+  for _, each in ipairs(list) do
+    local how = each.skipped and "skipped" or each.ok and "ok" or "FAILED: " .. tostring(each.why)
+    say("  %s  %s  %s  %s", tostring(each.time), tostring(each.hook), tostring(each.type), how)
+  end
+end
+
+local function say_hooks(list)
+  if #list == 0 then say "Codex knows no hooks." end
+  for _, each in ipairs(list) do
+    say("%s%s: %s (%s)%s", is_ours(each) and "ours: " or "", each.event,
+      each.command or each.raw.handlerType, state_of(each),
+      each.matcher and " for " .. each.matcher or "")
+  end
+end
+
+local function list(args)
+  local setup <close> = open()
+  local found, problems = all_hooks(setup)
+  local is_sound, shown = true, json.array {}
+  for _, each in ipairs(found) do
+    local runs_it = each.enabled and (each.trust == "trusted" or each.trust == "managed")
+    if is_ours(each) and not runs_it then is_sound = false end
+    shown[#shown + 1] = { key = each.key, event = each.event, matcher = each.matcher,
+      command = each.command, timeout = each.timeout, trust = each.trust, hash = each.hash,
+      enabled = each.enabled, ours = is_ours(each), path = each.path }
+  end
+  local broken = folder_problems()
+  local last = last_runs(function() return true end)
+  local failures = last_runs(function(each) return each.ok == false end)
+  if args.json then
+    print(json.encode({ hooks = shown, problems = json.array(problems), broken = broken,
+      runs = last, failures = failures, folder = lifecycle.folder(), log = notify.log_path() },
+      { repair = true }))
+  else
+    say_hooks(found)
+    for _, text in ipairs(problems) do say("Codex says: %s", text) end
+    for _, text in ipairs(broken) do say("CANNOT BE USED: %s", text) end
+    say_runs("last runs", last)
+    say_runs("last failures", failures)
+  end
+  os.exit(is_sound and #broken == 0 and 0 or 1)
+end
+
+-- ---- test --------------------------------------------------------------------------------------
+
+local function sample(args)
+  local text = args.payload and check(files.read(args.payload))
+    or require("codex.cli.hook_samples")[args.event]
+  local payload = check(lifecycle.decode(text))
+  payload.session_id = ("test-%d-%d"):format(uv.os_getpid(), uv.hrtime())
+  if not args.payload then payload.cwd = uv.cwd() end
+  return payload
+end
+
+--- Runs the program as Codex does, and tells its answer and, from the log, how each hook went.
+local function test(args)
+  local payload = sample(args)
+  local limit = math.tointeger(lifecycle.limit(args.event, TIMEOUT))
+  local argv = { PROGRAM, "hook", "--limit", tostring(limit) }
+  table.move(args.files, 1, #args.files, #argv + 1, argv)
+  local result = check(require("codex.proc").run(argv, { input = json.encode(payload) }))
+  local code, ran = 0, runs(payload.session_id)
+  for _, each in ipairs(ran) do
+    say("%s: %s", each.hook, each.skipped and "skipped: its `when` does not want the sample"
+      or each.ok and ("ok, %.3f s"):format(each.seconds or 0) or "FAILED: " .. tostring(each.why))
+    if not each.ok then code = 1 end
+  end
+  if #ran == 0 then say("no hook is for %s", args.event) end
+  local answer = json.decode(result.stdout)
+  say("exit code %d, %s", result.code, answer and "and the answer is" or "no answer: Codex goes on")
+  if answer then print(visible(json.encode(answer, { pretty = true }))) end
+  if result.stderr ~= "" then say("printed: %s", result.stderr) end
+  os.exit(#ran > 0 and code or 1)
+end
+
+local commands = { install = install, uninstall = uninstall, list = list, test = test }
+
+--- Does what the arguments of the program say.
+---@async
+function M.main()
+  local args = parse_arguments()
+  commands[args.command](args)
+end
+
+return M
