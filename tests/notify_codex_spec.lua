@@ -194,24 +194,48 @@ for _, version in ipairs { "latest", "middle" } do
       end)
     end)
 
-    it("do not run when a turn fails or is interrupted", function()
+    --- A turn that fails, one that is interrupted, and one that is completed.
+    local function three_turns(place)
+      assert.is_nil((place:exec "fail"))
+      local id
+      do
+        local client <close> = assert(place.cx.connect { cwd = place.work, policies = {},
+          audit = false })
+        local thread = assert(client:thread())
+        id = thread.id
+        local stream <close> = thread:run "interrupt me"
+        for event in function() return stream:next() end do
+          if event.delta then assert(thread:interrupt()) end
+        end
+        local _, err = stream:result()
+        assert.equal("interrupted", err.code)
+      end
+      assert(place:exec "good")
+      return id
+    end
+
+    it("do not run by the notify program when a turn fails or is interrupted", function()
       with_codex(version, function(place)
         place:must("install", "--yes")
-        place:must("install", "--yes", "--via", "hook")
-        assert.is_nil((place:exec "fail"))
-        do
-          local client <close> = assert(place.cx.connect { cwd = place.work, policies = {},
-            audit = false })
-          local thread = assert(client:thread())
-          local stream <close> = thread:run "interrupt me"
-          for event in function() return stream:next() end do
-            if event.delta then assert(thread:interrupt()) end
-          end
-          local _, err = stream:result()
-          assert.equal("interrupted", err.code)
-        end
-        assert(place:exec "good")
+        three_turns(place)
         assert.same({ "good" }, place:events(1)[1].input_messages)
+      end)
+    end)
+
+    it("run by hooks when a turn is interrupted, and do not when it fails", function()
+      with_codex(version, function(place)
+        local before = place:config()
+        place:must("install", "--yes", "--via", "hook")
+        local id = three_turns(place)
+        local events = place:events(2)
+        if events[1].type == "turn_complete" then events[1], events[2] = events[2], events[1] end
+        assert.same({ "turn_interrupted", "hook", id, place.work, "codex-lua" }, { events[1].type,
+          events[1].route, events[1].thread_id, events[1].cwd, events[1].client })
+        assert.same({ "interrupt me" }, events[1].input_messages)
+        assert.same({ "good" }, events[2].input_messages)
+        assert.equal("turn_complete", events[2].type)
+        place:must("uninstall", "--yes")
+        assert.equal(before, place:config())
       end)
     end)
 
@@ -400,6 +424,7 @@ describe("codex-lua notify", function()
         -- There is one, and it is not ours, which is trusted.
         local screen = terminal:wait_for "3. Continue without trusting"
         assert.truthy(screen:find("1 hook is new or changed", 1, true))
+        async.sleep(0.5) -- what comes too early is lost
         terminal:press "3"
         terminal:wait_for "for agents"
         terminal:enter "hello there"

@@ -108,12 +108,13 @@ function M.event(payload)
   return setmetatable(event, Event)
 end
 
---- The event that the input of a Stop hook stands for.
+--- The event that the input of a Stop or an Interrupt hook stands for.
 ---@param payload table
 ---@return codex.NotifyEvent
 function M.stop_event(payload)
   return setmetatable({
-    type = "turn_complete", route = "hook", payload = payload, model = present(payload.model),
+    type = payload.hook_event_name == "Interrupt" and "turn_interrupted" or "turn_complete",
+    route = "hook", payload = payload, model = present(payload.model),
     thread_id = present(payload.session_id), turn_id = present(payload.turn_id),
     cwd = present(payload.cwd), rollout = present(payload.transcript_path),
     last_assistant_message = present(payload.last_assistant_message),

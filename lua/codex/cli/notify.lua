@@ -16,7 +16,8 @@ local M = {}
 
 local PROGRAM = require("codex.core.host").program
 local LAST = 10 -- runs that status shows
-local HOOK_TIMEOUT = 10 -- seconds; it only leaves the work to another process
+--- Seconds; they only leave the work to another process. Codex gives Interrupt 3 at most.
+local HOOK_TIMEOUT = { stop = 10, interrupt = 3 }
 
 local function fail(err)
   io.stderr:write("codex-lua notify: ", tostring(err), "\n")
@@ -45,7 +46,7 @@ local function parse_arguments()
   install:flag("--chain", "call the notify program that is there now after us")
   install:option("--via", "notify: Codex's notify program; Codex gives it all that was said in the "
     .. "thread in one argument, and when that is beyond 128 KiB, nothing is told any more. hook "
-    .. "(Codex 0.140 and later, recommended): a Stop hook, without a limit")
+    .. "(Codex 0.140 and later, recommended): Stop and Interrupt hooks, without a limit")
     :choices { "notify", "hook" }:default "notify"
   install:option("--hook", "only this hook, in place of those in the folder")
     :convert(hook_file):argname "FILE":count "*":target "hooks"
@@ -72,7 +73,7 @@ local function is_ours(argv)
 end
 
 local function is_our_hook(each)
-  return each.event == "stop" and each.path:find "/config%.toml$" ~= nil
+  return HOOK_TIMEOUT[each.event] ~= nil and each.path:find "/config%.toml$" ~= nil
     and (each.command or ""):find "codex%-lua'? notify %-%-hook" ~= nil
 end
 
@@ -124,7 +125,7 @@ local function words_of(command)
   return words
 end
 
---- The Stop hooks that are ours; nil where Codex has no hooks.
+--- The hooks that are ours; nil where Codex has no hooks.
 local function our_hooks(setup)
   local list, err = setup:hooks()
   if not list then return nil, err end
@@ -135,10 +136,16 @@ local function our_hooks(setup)
   return ours
 end
 
---- Codex 0.140 and later runs hooks without being told to.
-local function has_hooks(setup)
+--- The second number of Codex's version, as 140 of 0.140.3; from 0.140 on it runs hooks without
+--- being told to.
+local function release(setup)
   local major, minor = setup.client.version:match "^(%d+)%.(%d+)%."
-  return major ~= nil and tonumber(major) * 1000 + tonumber(minor) >= 140
+  return major and tonumber(major) * 1000 + tonumber(minor) or 0
+end
+
+--- The last one first: keys are places.
+local function remove_hooks(setup, ours)
+  for i = #ours, 1, -1 do check(setup:remove_hook(ours[i].key, true)) end
 end
 
 local function open()
@@ -192,44 +199,76 @@ local function install_notify(setup, args)
   if not ok then fail(problem) end
   if problem then io.stderr:write("codex-lua notify: it will not be used: ", problem, "\n") end
   print "Installed. `codex-lua notify uninstall` puts the file back as it was."
-  if has_hooks(setup) then
+  if release(setup) >= 140 then
     print("With this Codex `--via hook` is the better way: turns of threads in which much was said "
       .. "(128 KiB) are not told to a notify program.")
   end
 end
 
 local function report_hook(each)
-  print(("Installed, and trusted as %s (%s). `codex-lua notify uninstall` puts the file back as it "
-    .. "was."):format(each.key, each.hash))
+  print(("Installed, and trusted as %s (%s)."):format(each.key, each.hash))
   if not each.enabled then
     io.stderr:write "codex-lua notify: the hook is disabled in config.toml; it does not run\n"
   end
 end
 
-local function install_hook(setup, args)
-  if not has_hooks(setup) then
-    fail(("Codex %s has no stable hooks; 0.140 has. Nothing was changed."):format(
-      setup.client.version))
+--- The events to have a hook for. Who asked for that is told of interrupted turns as well where
+--- this Codex is known to have a hook for them.
+local function wanted_events(setup)
+  return release(setup) >= 153 and { "stop", "interrupt" } or { "stop" }
+end
+
+local function is_done(ours, events, command)
+  if #ours ~= #events then return false end
+  for _, each in ipairs(ours) do
+    if each.command ~= command or each.trust ~= "trusted" then return false end
   end
-  local ours = check(our_hooks(setup))
-  local words = table.move(args.hooks, 1, #args.hooks, 4, { PROGRAM, "notify", "--hook" })
-  local command = shell(words)
-  local there = ours[1]
-  if #ours == 1 and there.command == command and there.trust == "trusted" then
-    return print "It is installed as a Stop hook already."
+  return true
+end
+
+local function hook_plan(setup, ours, events, command)
+  local lines = { ("In '%s' this will be a hook for %s:"):format(setup.path,
+    table.concat(events, " and ")), "  " .. command,
+    "and it will be written down that it is trusted as it is." }
+  for _, each in ipairs(ours) do
+    lines[#lines + 1] = ("It replaces: %s (%s)"):format(each.command, each.event)
   end
-  local lines = { ("In '%s' this will be a Stop hook:"):format(setup.path), "  " .. command,
-    "and it will be written down that it is trusted as it is: this command, without a matcher." }
-  for _, each in ipairs(ours) do lines[#lines + 1] = "It replaces: " .. each.command end
   local now = setup:notify()
   if now and not is_ours(now) then
     lines[#lines + 1] = "Your notify program stays, Codex calls it itself: " .. shell(now)
   end
-  confirm(args, lines)
-  for i = #ours, 1, -1 do check(setup:remove_hook(ours[i].key, true)) end
-  local key = check(setup:add_hook { event = "stop", command = command, timeout = HOOK_TIMEOUT })
-  check(setup:trust(key))
+  return lines
+end
+
+local function add_trusted(setup, event, command)
+  local key, err = setup:add_hook { event = event, command = command,
+    timeout = HOOK_TIMEOUT[event] }
+  if not key then return nil, err end
+  return setup:trust(key)
+end
+
+local function install_hook(setup, args)
+  if release(setup) < 140 then
+    fail(("Codex %s has no stable hooks; 0.140 has. Nothing was changed."):format(
+      setup.client.version))
+  end
+  local ours, events = check(our_hooks(setup)), wanted_events(setup)
+  local words = table.move(args.hooks, 1, #args.hooks, 4, { PROGRAM, "notify", "--hook" })
+  local command = shell(words)
+  if is_done(ours, events, command) then return print "It is installed as a hook already." end
+  confirm(args, hook_plan(setup, ours, events, command))
+  remove_hooks(setup, ours)
+  for _, event in ipairs(events) do
+    local ok, err = add_trusted(setup, event, command)
+    if not ok then
+      remove_hooks(setup, our_hooks(setup) or {})
+      fail(err)
+    end
+  end
   for _, each in ipairs(check(our_hooks(setup))) do report_hook(each) end
+  local _, problems = setup:hooks()
+  for _, text in ipairs(problems or {}) do print("Codex says: " .. text) end
+  print "`codex-lua notify uninstall` puts the file back as it was."
 end
 
 local function install(args)
@@ -253,15 +292,25 @@ local function uninstall(args)
     local chain = chain_of(now)
     if chain then lines[#lines + 1] = "  (in its place: " .. shell(chain) .. ")" end
   end
-  for _, each in ipairs(ours) do lines[#lines + 1] = "  the Stop hook " .. each.command end
+  for _, each in ipairs(ours) do
+    lines[#lines + 1] = ("  the hook for %s: %s"):format(each.event, each.command)
+  end
   confirm(args, lines)
-  -- The last one first: keys are places.
-  for i = #ours, 1, -1 do check(setup:remove_hook(ours[i].key, true)) end
+  remove_hooks(setup, ours)
   if is_ours(now) then check(setup:set_notify(nil, chain_of(now))) end
   print "Uninstalled."
 end
 
 -- ---- status ------------------------------------------------------------------------------------
+
+local function add_new(list, more)
+  local there = {}
+  for _, value in ipairs(list) do there[value] = true end
+  for _, value in ipairs(more) do
+    if not there[value] then list[#list + 1] = value end
+    there[value] = true
+  end
+end
 
 --- How it is installed, as far as Codex says.
 local function installed()
@@ -273,9 +322,9 @@ local function installed()
     hooks = json.array {}, files = is_ours(now) and files_of(now) or json.array {},
     error = problem and tostring(problem) }
   for _, each in ipairs(our_hooks(setup) or {}) do
-    table.insert(found.hooks, { key = each.key, command = each.command, trust = each.trust,
-      enabled = each.enabled })
-    for _, path in ipairs(files_of(words_of(each.command))) do table.insert(found.files, path) end
+    table.insert(found.hooks, { key = each.key, event = each.event, command = each.command,
+      trust = each.trust, enabled = each.enabled })
+    add_new(found.files, files_of(words_of(each.command)))
   end
   return found
 end
@@ -333,7 +382,7 @@ local function say_installed(found)
   end
   for _, each in ipairs(found.hooks or {}) do
     local state = each.enabled == false and each.trust .. ", disabled" or each.trust
-    say("Stop hook: %s (%s)", each.command, state)
+    say("hook for %s: %s (%s)", each.event, each.command, state)
   end
 end
 
