@@ -140,7 +140,7 @@ local function look_at(file, event, seconds)
     if hook:wants { type = event } then
       found = true
       if (hook.fail or lifecycle.default_fail(event)) == "closed" then mode = "closed" end
-      if hook.timeout > seconds and rawget(hook, "timeout") ~= hooks.TIMEOUT then
+      if hook.timeout > seconds and hook.timeout ~= hooks.TIMEOUT then
         io.stderr:write(("codex-lua hook: '%s' wants %g s; it gets %g s (--timeout)\n"):format(
           hook.name, hook.timeout, seconds))
       end
@@ -187,9 +187,18 @@ local function report(setup, key)
   end
 end
 
+--- 0.153.4 keeps what it does not know in its configuration, and never runs it.
+local function check_event(setup, event)
+  local major, minor = setup.client.version:match "^(%d+)%.(%d+)"
+  if event:find "_model_request$" and major == "0" and tonumber(minor) <= 153 then
+    fail(("Codex %s has no hooks for %s; nothing was changed"):format(setup.client.version, event))
+  end
+end
+
 local function install(args)
   local wanted = wanted_hook(args)
   local setup <close> = open()
+  check_event(setup, args.event)
   local others = replaced(setup, args, wanted)
   if not others then return say "It is installed already." end
   local lines = {
