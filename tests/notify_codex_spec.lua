@@ -32,6 +32,7 @@ local function reply(request)
   local prompt = request.prompt or ""
   if prompt == "fail" then return { status = 400, body = "on purpose" } end
   if prompt == "interrupt me" then return { text = words, delta_delay = 0.05 } end
+  if prompt:find("one more thing", 1, true) then return "That, too." end
   return prompt:find "title" and "A title" or "It is done."
 end
 
@@ -236,6 +237,30 @@ for _, version in ipairs { "latest", "middle" } do
         assert.equal("turn_complete", events[2].type)
         place:must("uninstall", "--yes")
         assert.equal(before, place:config())
+      end)
+    end)
+
+    it("run again when another Stop hook has made a turn go on", function()
+      with_codex(version, function(place)
+        local blocks = place.folder .. "/blocks.sh"
+        program.write(blocks, [[
+#!/bin/sh
+grep -q '"stop_hook_active":true' || echo '{"decision":"block","reason":"one more thing"}'
+]], tonumber("755", 8))
+        place:must("install", "--yes")
+        place:must("install", "--yes", "--via", "hook")
+        do
+          local setup <close> = assert(require("codex.setup").open(place.cx))
+          assert(setup:trust(assert(setup:add_hook { event = "stop", command = blocks })))
+        end
+        assert.equal("That, too.", assert(place:exec "hello").final_message)
+        local events = place:events(2)
+        assert.equal(events[1].turn_id, events[2].turn_id)
+        assert.same({ "It is done.", "That, too." },
+          { events[1].last_assistant_message, events[2].last_assistant_message })
+        assert.is_true(events[2].payload.stop_hook_active)
+        local setup <close> = assert(require("codex.setup").open(place.cx))
+        assert(setup:restore())
       end)
     end)
 

@@ -220,10 +220,13 @@ local function clear_old(dir)
   end
 end
 
---- Whether this turn has not been told before, by the other route. Until Codex 0.80, which has but
---- one, turns have small numbers for ids, and other threads' turns have the same.
+--- Whether this turn has not been told before, by the other route. One that another Stop hook has
+--- made go on is over once more, with another last message, and is told again. Until Codex 0.80,
+--- which has but one route, turns have small numbers for ids, and other threads' turns have the
+--- same.
 local function is_new(event)
   local id = event.turn_id
+  if event.route == "hook" and event.payload.stop_hook_active == true then return true end
   if type(id) ~= "string" or not require("codex.sessions").is_id(id) then return true end
   local dir = files.state_dir() .. "/seen"
   local name = ("%s.%s"):format(id, event.type):gsub("[^%w.-]", "_"):sub(1, 200)
