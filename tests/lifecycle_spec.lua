@@ -525,6 +525,25 @@ describe("codex-lua hook", function()
     assert.is_true(program.eventually(function() return files.read(folder .. "/done") end))
   end)
 
+  it("ends its hooks when it is ended itself", function()
+    with_files({ [[return function(event)
+      os.execute("echo $$ >" .. event.cwd .. "/pid; exec sleep 30")
+    end]] }, function(paths, folder)
+      local changed = json.decode(payload)
+      changed.cwd = folder
+      local child <close> = program.spawn({ "hook", paths[1] },
+        { input = json.encode(changed), env = { XDG_STATE_HOME = folder } })
+      local function pid()
+        return tonumber((files.read(folder .. "/pid") or ""):match "^(%d+)\n")
+      end
+      assert.is_true(program.eventually(pid))
+      assert.is_true(program.alive(pid()))
+      child:kill "term"
+      child:wait()
+      assert.is_true(program.eventually(function() return not program.alive(pid()) end))
+    end)
+  end)
+
   it("gives long answers whole", function()
     local result = run({ 'return function() return { context = ("x"):rep(1000000) } end' }, payload)
     assert.equal(1000000, #result.answer.hookSpecificOutput.additionalContext)
