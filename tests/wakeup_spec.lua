@@ -52,7 +52,7 @@ end
 --- Another process that listens, and prints the turns that it hears of.
 local function listening(code)
   local child = assert(proc.spawn({ host.program, "-e", code or [[
-    for event in require("codex.notify").listen() do print(event.turn_id) end]] },
+    for event in require("codex").notify.listen() do print(event.turn_id) end]] },
     { env = env }))
   local own = "%-" .. child.pid .. "%-"
   assert(program.eventually(function()

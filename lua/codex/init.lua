@@ -6,8 +6,8 @@ local parts = {
 }
 local modules = {
   approval = true, async = true, audit = true, error = true, events = true, http = true,
-  json = true, link = true, log = true, middleware = true, policy = true, proc = true,
-  testing = true,
+  json = true, link = true, log = true, middleware = true, notify = true, policy = true,
+  proc = true, testing = true,
 }
 
 local codex = {}
