@@ -119,7 +119,6 @@ local function start(on_exit)
   local report, out, err = uv.new_pipe(false), uv.new_pipe(false), uv.new_pipe(false)
   local handle, pid = uv.spawn(require("codex.core.host").program, {
     args = table.move(arg, 1, #arg, 3, { "hook", "--worker" }), stdio = { 0, out, err, report },
-    detached = true,
   }, on_exit)
   local worker = { pid = pid, handle = handle, pipes = { report, out, err } }
   if not handle then return worker, pid end
@@ -128,9 +127,18 @@ local function start(on_exit)
   return worker
 end
 
+--- Kills a process and those that it waits for. They have no group of their own: when Codex ends
+--- us, it ends our group, and they must not be left.
+local function kill(pid)
+  local path = ("/proc/%d/task/%d/children"):format(pid, pid)
+  local children = require("codex.files").read(path) or ""
+  uv.kill(pid, "sigkill")
+  for child in children:gmatch "%d+" do kill(math.tointeger(child)) end
+end
+
 --- What a hook has started may outlive it, unless the hook itself did not end.
 local function close(worker, is_over)
-  if worker.handle and not is_over then uv.kill(-worker.pid, "sigkill") end
+  if worker.handle and not is_over then kill(worker.pid) end
   for _, pipe in ipairs(worker.pipes) do pipe:close() end
   if worker.handle then worker.handle:close() end
 end

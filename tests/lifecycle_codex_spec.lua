@@ -1,6 +1,7 @@
 --- `codex-lua hook` installed in real Codex, two versions: hooks in Lua allow, deny and change what
 --- Codex does, and refuse when they do not work. Where the versions differ, that is asserted.
 
+local async = require "codex.async"
 local files = require "codex.files"
 local json = require "codex.json"
 local peers = require "tests.support.peers"
@@ -269,6 +270,25 @@ for _, version in ipairs { "latest", "middle" } do
         assert.equal("blocked", place.runs[1].status)
         assert.is_true(place.runs[1].durationMs < 2000)
       end)
+
+    test("is ended with a turn that is interrupted", wants "touch denied", function(place)
+      place:install("pre_tool_use", [[return function(event)
+        os.execute("echo $$ >" .. event.cwd .. "/pid; exec sleep 30")
+      end]])
+      local client <close> = assert(place.cx.connect { cwd = place.work, audit = false,
+        policies = {} })
+      local thread = assert(client:thread { sandbox = "workspace-write" })
+      local task = async.spawn(function() return thread:ask "go" end)
+      local pid
+      assert.is_true(program.eventually(function()
+        pid = tonumber((files.read(place.work .. "/pid") or ""):match "^(%d+)\n")
+        return pid
+      end, 10))
+      assert(thread:interrupt())
+      task:join()
+      assert.is_true(program.eventually(function() return not program.alive(pid) end))
+      assert.is_false(place:exists "denied")
+    end)
 
     test("is installed, listed, and taken out without a trace", wants "touch written",
       function(place)

@@ -5,6 +5,7 @@ local files = require "codex.files"
 local json = require "codex.json"
 local lifecycle = require "codex.lifecycle"
 local program = require "tests.support.program"
+local uv = require "luv"
 
 local function fixture(kind, version)
   local name = ("hook-%s-%s.json"):format(version or "0.169.0", kind)
@@ -525,22 +526,37 @@ describe("codex-lua hook", function()
     assert.is_true(program.eventually(function() return files.read(folder .. "/done") end))
   end)
 
-  it("ends its hooks when it is ended itself", function()
+  --- Starts it with a hook that hangs in a program; the body gets that program's number.
+  local function with_hanging(args, body)
     with_files({ [[return function(event)
       os.execute("echo $$ >" .. event.cwd .. "/pid; exec sleep 30")
     end]] }, function(paths, folder)
       local changed = json.decode(payload)
       changed.cwd = folder
-      local child <close> = program.spawn({ "hook", paths[1] },
+      local child <close> = program.spawn({ "hook", paths[1], table.unpack(args) },
         { input = json.encode(changed), env = { XDG_STATE_HOME = folder } })
-      local function pid()
-        return tonumber((files.read(folder .. "/pid") or ""):match "^(%d+)\n")
-      end
-      assert.is_true(program.eventually(pid))
-      assert.is_true(program.alive(pid()))
-      child:kill "term"
+      local pid
+      assert.is_true(program.eventually(function()
+        pid = tonumber((files.read(folder .. "/pid") or ""):match "^(%d+)\n")
+        return pid
+      end))
+      assert.is_true(program.alive(pid))
+      body(child, pid)
+      assert.is_true(program.eventually(function() return not program.alive(pid) end))
+    end)
+  end
+
+  it("ends its hooks when it is ended itself", function()
+    with_hanging({}, function(child)
+      assert(uv.kill(child.pid, "sigterm"))
       child:wait()
-      assert.is_true(program.eventually(function() return not program.alive(pid()) end))
+    end)
+  end)
+
+  it("leaves nothing of a hook that hangs", function()
+    with_hanging({ "--limit", "1" }, function(child, pid)
+      assert.truthy(child:line():find("its time ran out", 1, true))
+      assert.is_false(program.alive(pid))
     end)
   end)
 
