@@ -444,7 +444,8 @@ describe("codex-lua notify", function()
     for _, route in ipairs { "notify", "hook" } do
       with_codex("latest", function(place)
         place:must("install", "--yes", "--via", route)
-        local terminal <close> = tmux.open({ peers.latest },
+        -- (The daemon that it starts otherwise outlives it, and tells the same.)
+        local terminal <close> = tmux.open({ peers.latest, "--no-daemon" },
           { socket = place.folder .. "/tmux", cwd = place.work, env = place.cx.environment() })
         -- There is one, and it is not ours, which is trusted.
         local screen = terminal:wait_for "3. Continue without trusting"
