@@ -2,7 +2,6 @@
 --- other side does not take it. What notify/webhook.lua, slack.lua and discord.lua have in common.
 
 local E = require "codex.error"
-local http = require "codex.http"
 local json = require "codex.json"
 
 local M = {}
@@ -42,6 +41,7 @@ function M.post(url, value, opts)
     if not signature then return nil, err end
     headers["X-Signature-256"] = signature
   end
+  local http = require "codex.http" -- not for those who only shorten a text
   local response, err = http.post(url, body,
     { headers = headers, timeout = ATTEMPT_TIMEOUT, retry = RETRY })
   if not response then return nil, err end
