@@ -386,6 +386,21 @@ describe("a turn", function()
     end
   end)
 
+  it("is forgotten after a day", function()
+    local folder = dir .. "/state/codex-lua/seen"
+    assert(files.make_dir(folder))
+    local before_yesterday = os.time() - 2 * 86400
+    program.write(folder .. "/old", "")
+    assert(uv.fs_utime(folder .. "/old", before_yesterday, before_yesterday))
+    program.write(folder .. "/new", "")
+    for _ = 1, 500 do -- once in fifty times, by chance
+      run { (payload()) }
+      if not uv.fs_stat(folder .. "/old") then break end
+    end
+    assert.is_nil(uv.fs_stat(folder .. "/old"))
+    assert.truthy(uv.fs_stat(folder .. "/new"))
+  end)
+
   it("with a number, as until Codex 0.80, is told whatever other threads had", function()
     hook_file("a.lua", recorder())
     run { (payload { ["turn-id"] = "0" }) }
