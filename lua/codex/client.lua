@@ -12,6 +12,7 @@ local async = require "codex.async"
 local command = require "codex.command"
 local host = require "codex.core.host"
 local instances = require "codex.instance"
+local items = require "codex.items"
 local json = require "codex.json"
 local link = require "codex.link"
 local options = require "codex.options"
@@ -102,29 +103,11 @@ local function tell_all(client, key, method, params)
   end
 end
 
---- What is remembered of the items under way: approvals of file changes name only an item's id.
+--- What we keep count of ourselves.
 local track = {}
-
-track["item/started"] = function(client, params)
-  if type(params.item) ~= "table" or type(params.threadId) ~= "string" then return end
-  local items = client._items[params.threadId] or {}
-  client._items[params.threadId] = items
-  items[params.item.id or ""] = params.item
-end
-
-track["item/completed"] = function(client, params)
-  local items = client._items[params.threadId or ""]
-  if items and type(params.item) == "table" then items[params.item.id or ""] = nil end
-end
-
-track["item/fileChange/patchUpdated"] = function(client, params)
-  local item = (client._items[params.threadId or ""] or {})[params.itemId or ""]
-  if item then item.changes = params.changes end
-end
 
 track["turn/completed"] = function(client, params)
   if type(params.threadId) ~= "string" then return end
-  client._items[params.threadId] = nil
   require("codex.inquiry").turn_over(client, params.threadId)
 end
 
@@ -139,6 +122,7 @@ end
 
 local function on_notification(client, method, params)
   if type(params) ~= "table" then params = {} end
+  client._items:note(method, params)
   if track[method] then track[method](client, params) end
   if next(client._subscriptions) then
     tell_all(client, method, method, params)
@@ -206,7 +190,7 @@ end
 local function on_closed(client, err)
   local lost = {}
   for _, turns in pairs(client._turns) do table.move(turns, 1, #turns, #lost + 1, lost) end
-  client._items = {}
+  client._items = items.new()
   require("codex.inquiry").closed(client)
   for _, turn in ipairs(lost) do turn:_lose(err) end
   tell_all(client, "closed", "closed", { error = err })
@@ -338,7 +322,7 @@ function M.connect(instance, opts)
   check(given)
   local client = setmetatable({
     _instance = instance, _given = given, _subscriptions = {}, _handlers = {}, _turns = {},
-    _items = {}, _tools = {}, _pending = {}, _threads = setmetatable({}, { __mode = "v" }),
+    _items = items.new(), _tools = {}, _pending = {}, _threads = setmetatable({}, { __mode = "v" }),
     _restarts = 0, _generation = 0,
   }, Client)
   local decider, err = require("codex.inquiry").decider(instance, given)

@@ -127,7 +127,7 @@ end
 --- A policy's word on what a person would be asked.
 local function decide(client, request)
   local params = type(request.params) == "table" and request.params or {}
-  local item = (client._items[params.threadId or ""] or {})[params.itemId or ""]
+  local item = client._items:find(params)
   local question = approval.request(request.method, params, item)
   if not question then return false end
   question.client = client

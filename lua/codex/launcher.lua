@@ -7,6 +7,7 @@
 local approval = require "codex.approval"
 local async = require "codex.async"
 local core = require "codex.core.link"
+local items = require "codex.items"
 local json = require "codex.json"
 local link = require "codex.link"
 local log = require "codex.log"
@@ -193,8 +194,7 @@ local function decide(session, asked)
 end
 
 local function question_of(session, method, params)
-  local items = session._items[params.threadId or ""] or {}
-  local question = approval.request(method, params, items[params.itemId or ""])
+  local question = approval.request(method, params, session._items:find(params))
   if question then question.session = session end
   return question
 end
@@ -210,28 +210,8 @@ local function server_asks(session, method, id, line)
   asked.task = async.spawn(decide, session, asked)
 end
 
--- ---- What is noted as it passes ----------------------------------------------------------------
-
-local notes = {}
-
-notes["item/started"] = function(session, params)
-  if type(params.item) ~= "table" or not params.threadId then return end
-  local items = session._items[params.threadId] or {}
-  session._items[params.threadId] = items
-  items[params.item.id or ""] = params.item
-end
-
-notes["item/completed"] = function(session, params)
-  local items = session._items[params.threadId or ""]
-  if items and type(params.item) == "table" then items[params.item.id or ""] = nil end
-end
-
-notes["turn/completed"] = function(session, params)
-  session._items[params.threadId or ""] = nil
-end
-
---- Whether the clients may hear of it: not where no client was asked.
-notes["serverRequest/resolved"] = function(session, params)
+--- A question is over. Whether the clients may hear of it: not where none of them was asked.
+local function resolved(session, params)
   local id = params.requestId ~= nil and json.encode(params.requestId) or ""
   local asked = session._asked[id]
   if not asked then return true end
@@ -250,9 +230,11 @@ function from_server.request(session, message)
 end
 
 function from_server.notification(session, message)
-  local note = notes[message.method]
-  if note then
-    if note(session, params_of(message.line)) == false then return end
+  local method = message.method
+  if method == "serverRequest/resolved" then
+    if not resolved(session, params_of(message.line)) then return end
+  elseif items.concerns(method) then
+    session._items:note(method, params_of(message.line))
   end
   to_audience(session, message.method, message.line)
 end
@@ -574,7 +556,8 @@ function M.open(given)
   })
   if not decider then return nil, err end
   local session = setmetatable({
-    _fronts = {}, _routes = {}, _asked = {}, _items = {}, _numbers = 0, _over = async.signal(),
+    _fronts = {}, _routes = {}, _asked = {}, _items = items.new(), _numbers = 0,
+    _over = async.signal(),
     _recording = given.recording, _audit = given.audit, _strict = given.strict,
     _decides = #policies > 0 or given.strict or false, _shared = given.shared or false,
     _on_lost = given.on_lost, _from_client = middleware.chain(list, "client"),
