@@ -360,6 +360,16 @@ describe("lifecycle hooks in config.toml", function()
     assert.equal(odd, text())
   end)
 
+  it("leave nothing behind where Codex does not know the event", function()
+    write(odd)
+    local setup <close> = open "middle"
+    local key, err = setup:add_hook { event = "pre_model_request", command = command }
+    assert.is_nil(key)
+    assert.equal("policy", err.kind)
+    assert.equal(odd, text())
+    assert.same({}, records())
+  end)
+
   it("need an event and a command, which is the caller's mistake", function()
     local setup <close> = open()
     assert.has_error(function() setup:add_hook { event = "stop" } end,

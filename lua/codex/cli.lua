@@ -38,6 +38,76 @@ function M.parser(name, description)
   return parser
 end
 
+--- Ends a command that could not do its work.
+---@param name string of the command
+---@param err any
+function M.fail(name, err)
+  io.stderr:write("codex-lua ", name, ": ", tostring(err), "\n")
+  os.exit(1)
+end
+
+--- For argparse: the absolute path of a hook.
+---@param path string
+---@return string?
+---@return string? problem
+function M.hook_file(path)
+  local real = require("luv").fs_realpath(path)
+  if not real then return nil, ("there is no file '%s'"):format(path) end
+  if real:find "%.lua$" then return real end
+  return nil, ("'%s' is no Lua file: its name must end with .lua"):format(path)
+end
+
+local function quote(word)
+  if word:find "^[%w/._+-]+$" then return word end
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+--- Words as a line for the shell.
+---@param words string[]
+---@return string
+function M.shell(words)
+  local list = {}
+  for i, word in ipairs(words) do list[i] = quote(word) end
+  return table.concat(list, " ")
+end
+
+--- Prints a line about what others wrote: no control character of theirs reaches the terminal.
+---@param format string
+---@param ... any
+function M.say(format, ...)
+  print((require("codex.approval").visible(format:format(...)):gsub("\n", "\n    ")))
+end
+
+--- Shows what will be done, and asks whether it shall be; ends the program where not.
+---@async
+---@param name string of the command
+---@param yes? boolean nobody is asked
+---@param lines string[]
+function M.confirm(name, yes, lines)
+  for _, line in ipairs(lines) do M.say("%s", line) end
+  if yes then return end
+  local terminal <close> = require("codex.terminal").open()
+  if not terminal then
+    io.stderr:write("codex-lua ", name, ": there is no terminal to ask; --yes does it\n")
+    os.exit(2)
+  end
+  terminal:write "Do it? [y/N] "
+  local answer = terminal:line()
+  if (answer or ""):lower():sub(1, 1) ~= "y" then M.fail(name, "nothing was changed") end
+end
+
+--- Prints how hooks went.
+---@param title string
+---@param list table[] of the log of codex.notify
+function M.say_runs(title, list)
+  if #list == 0 then return M.say("%s: none", title) end
+  M.say("%s:", title)
+  for _, each in ipairs(list) do
+    local how = each.skipped and "skipped" or each.ok and "ok" or "FAILED: " .. tostring(each.why)
+    M.say("  %s  %s  %s  %s", tostring(each.time), tostring(each.hook), tostring(each.type), how)
+  end
+end
+
 ---@param usage string
 function M.help(usage)
   io.stdout:write(usage)

@@ -370,7 +370,9 @@ function Setup:add_hook(given)
   end)
   if not ok then return nil, err end
   there, err = find(self, "name", name)
-  return there and there.key, err
+  if there then return there.key end
+  rewind(self, { name }) -- this Codex keeps the event in its file and does not know it
+  return nil, err
 end
 
 --- Writes down that a hook of ours, as it is now, is trusted: Codex runs it from now on.

@@ -20,10 +20,7 @@ local PROGRAM = require("codex.core.host").program
 local TIMEOUT = 30 -- seconds that Codex shall give a hook
 local LAST = 10 -- runs that list shows
 
-local function fail(err)
-  io.stderr:write("codex-lua hook: ", tostring(err), "\n")
-  os.exit(1)
-end
+local function fail(err) cli.fail("hook", err) end
 
 local function check(value, err)
   if value == nil then fail(err) end
@@ -31,13 +28,6 @@ local function check(value, err)
 end
 
 -- ---- Arguments ---------------------------------------------------------------------------------
-
-local function hook_file(path)
-  local real = uv.fs_realpath(path)
-  if not real then return nil, ("there is no file '%s'"):format(path) end
-  if real:find "%.lua$" then return real end
-  return nil, ("'%s' is no Lua file: its name must end with .lua"):format(path)
-end
 
 --- "PreToolUse" is as good as "pre_tool_use".
 local function event_type(word)
@@ -62,7 +52,7 @@ local function parse_arguments()
   local install = parser:command("install", "has Codex run a hook: changes its config.toml, and "
     .. "writes down there that this hook is trusted")
   install:argument("event", "pre_tool_use, stop ..."):convert(event_type)
-  install:argument("file", "the hook"):convert(hook_file)
+  install:argument("file", "the hook"):convert(cli.hook_file)
   install:option("--matcher", "only for tools (or, at the start of a session, sources) that fit: "
     .. "names with | between them, or a regular expression"):argname "PATTERN"
   install:option("--timeout", ("seconds that it may take (%d)"):format(TIMEOUT))
@@ -76,23 +66,12 @@ local function parse_arguments()
     :flag("--json", "one JSON object")
   local test = parser:command("test", "runs hooks with a sample of an event, and shows the answer")
   test:argument("event", "pre_tool_use, stop ..."):convert(event_type)
-  test:argument("files", "only these hooks"):args "*":convert(hook_file)
+  test:argument("files", "only these hooks"):args "*":convert(cli.hook_file)
   test:option("--payload", "in place of the sample: a file with JSON"):argname "FILE"
   return parser:parse()
 end
 
 -- ---- Commands for Codex ------------------------------------------------------------------------
-
-local function quote(word)
-  if word:find "^[%w/._+-]+$" then return word end
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
-local function shell(words)
-  local list = {}
-  for i, word in ipairs(words) do list[i] = quote(word) end
-  return table.concat(list, " ")
-end
 
 local function is_ours(each)
   return each.path:find "/config%.toml$" ~= nil
@@ -100,13 +79,13 @@ local function is_ours(each)
 end
 
 local function has_file(each, file)
-  return (each.command .. " "):find(" " .. quote(file) .. " ", 1, true) ~= nil
+  return (each.command .. " "):find(" " .. cli.shell { file } .. " ", 1, true) ~= nil
 end
 
 --- What comes from a log or a file is made visible: it goes to a terminal.
 local function visible(text) return require("codex.approval").visible(text) end
 
-local function say(format, ...) print((visible(format:format(...)):gsub("\n", "\n    "))) end
+local say = cli.say
 
 local function open() return check(require("codex.setup").open()) end
 
@@ -117,19 +96,6 @@ local function all_hooks(setup)
 end
 
 --- Says what will be done, and asks whether to.
-local function confirm(args, lines)
-  for _, line in ipairs(lines) do say("%s", line) end
-  if args.yes then return end
-  local terminal <close> = require("codex.terminal").open()
-  if not terminal then
-    io.stderr:write "codex-lua hook: there is no terminal to ask; --yes does it\n"
-    os.exit(2)
-  end
-  terminal:write "Do it? [y/N] "
-  local answer = terminal:line()
-  if (answer or ""):lower():sub(1, 1) ~= "y" then fail "nothing was changed" end
-end
-
 -- ---- install -----------------------------------------------------------------------------------
 
 --- How the file's hooks for this event are to fail, and whether there is one: better found out now
@@ -159,7 +125,7 @@ local function wanted_hook(args)
   limit = math.tointeger(limit)
   return {
     event = args.event, matcher = args.matcher, timeout = limit,
-    command = shell { PROGRAM, "hook", "--limit", tostring(limit), "--fail", mode, args.file },
+    command = cli.shell { PROGRAM, "hook", "--limit", tostring(limit), "--fail", mode, args.file },
   }
 end
 
@@ -209,7 +175,7 @@ local function install(args)
     "Codex does not look into the Lua file: whoever can change that changes what is trusted.",
   }
   for _, each in ipairs(others) do lines[#lines + 1] = "It replaces: " .. each.command end
-  confirm(args, lines)
+  cli.confirm("hook", args.yes, lines)
   for i = #others, 1, -1 do check(setup:remove_hook(others[i].key, true)) end
   local key = check(setup:add_hook(wanted))
   check(setup:trust(key))
@@ -231,7 +197,7 @@ local function uninstall(args)
     end
   end
   if #list == 0 then return say "There is none of ours." end
-  confirm(args, lines)
+  cli.confirm("hook", args.yes, lines)
   -- The last one first: keys are places.
   for i = #list, 1, -1 do check(setup:remove_hook(list[i].key, true)) end
   say "Uninstalled."
@@ -277,15 +243,6 @@ local function folder_problems()
   return list
 end
 
-local function say_runs(title, list)
-  if #list == 0 then return say("%s: none", title) end
-  say("%s:", title)
-  for _, each in ipairs(list) do
-    local how = each.skipped and "skipped" or each.ok and "ok" or "FAILED: " .. tostring(each.why)
-    say("  %s  %s  %s  %s", tostring(each.time), tostring(each.hook), tostring(each.type), how)
-  end
-end
-
 local function say_hooks(list)
   if #list == 0 then say "Codex knows no hooks." end
   for _, each in ipairs(list) do
@@ -317,8 +274,8 @@ local function list(args)
     say_hooks(found)
     for _, text in ipairs(problems) do say("Codex says: %s", text) end
     for _, text in ipairs(broken) do say("CANNOT BE USED: %s", text) end
-    say_runs("last runs", last)
-    say_runs("last failures", failures)
+    cli.say_runs("last runs", last)
+    cli.say_runs("last failures", failures)
   end
   os.exit(is_sound and #broken == 0 and 0 or 1)
 end

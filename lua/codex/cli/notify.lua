@@ -19,10 +19,7 @@ local LAST = 10 -- runs that status shows
 --- Seconds; they only leave the work to another process. Codex gives Interrupt 3 at most.
 local HOOK_TIMEOUT = { stop = 10, interrupt = 3 }
 
-local function fail(err)
-  io.stderr:write("codex-lua notify: ", tostring(err), "\n")
-  os.exit(1)
-end
+local function fail(err) cli.fail("notify", err) end
 
 local function check(value, err)
   if value == nil then fail(err) end
@@ -30,13 +27,6 @@ local function check(value, err)
 end
 
 -- ---- Arguments ---------------------------------------------------------------------------------
-
-local function hook_file(path)
-  local real = uv.fs_realpath(path)
-  if not real then return nil, ("there is no file '%s'"):format(path) end
-  if real:find "%.lua$" then return real end
-  return nil, ("'%s' is no Lua file: its name must end with .lua"):format(path)
-end
 
 local function parse_arguments()
   local parser = cli.parser("notify", "Runs your hooks, Lua files in " .. notify.folder()
@@ -49,14 +39,14 @@ local function parse_arguments()
     .. "(Codex 0.140 and later, recommended): Stop and Interrupt hooks, without a limit")
     :choices { "notify", "hook" }:default "notify"
   install:option("--hook", "only this hook, in place of those in the folder")
-    :convert(hook_file):argname "FILE":count "*":target "hooks"
+    :convert(cli.hook_file):argname "FILE":count "*":target "hooks"
   install:flag("-y --yes", "do not ask")
   parser:command("uninstall", "puts config.toml back as it was")
     :flag("-y --yes", "do not ask")
   parser:command("status", "how it is installed, your hooks, and how they went last")
     :flag("--json", "one JSON object")
   parser:command("test", "runs the hooks with a sample of a turn, and says how each went")
-    :argument("files", "only these hooks"):args "*":convert(hook_file)
+    :argument("files", "only these hooks"):args "*":convert(cli.hook_file)
   local args = parser:parse()
   if args.command == "install" and args.chain and args.via == "hook" then
     parser:error "--chain is for --via notify: beside a hook Codex calls its notify program itself"
@@ -94,17 +84,6 @@ local function files_of(words)
     if word:find "%.lua$" then list[#list + 1] = word end
   end
   return list
-end
-
-local function quote(word)
-  if word:find "^[%w/._+-]+$" then return word end
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
-local function shell(words)
-  local list = {}
-  for i, word in ipairs(words) do list[i] = quote(word) end
-  return table.concat(list, " ")
 end
 
 --- The words of a command that `shell` made.
@@ -153,19 +132,6 @@ local function open()
 end
 
 --- Says what will be done, and asks whether to.
-local function confirm(args, lines)
-  print(table.concat(lines, "\n"))
-  if args.yes then return end
-  local terminal <close> = require("codex.terminal").open()
-  if not terminal then
-    io.stderr:write "codex-lua notify: there is no terminal to ask; --yes does it\n"
-    os.exit(2)
-  end
-  terminal:write "Do it? [y/N] "
-  local answer = terminal:line()
-  if (answer or ""):lower():sub(1, 1) ~= "y" then fail "nothing was changed" end
-end
-
 -- ---- install -----------------------------------------------------------------------------------
 
 --- A hook that cannot be read in is better found now than at the end of a turn.
@@ -187,13 +153,13 @@ local function install_notify(setup, args)
   if err then fail(err) end
   if now and not is_ours(now) and not args.chain then
     fail(("Codex has a notify program already: %s\nWith --chain it is called after us; nothing "
-      .. "was changed."):format(shell(now)))
+      .. "was changed."):format(cli.shell(now)))
   end
   local argv = notify_argv(args, now)
   if now and same(now, argv) then return print "It is installed as the notify program already." end
-  confirm(args, {
-    ("In '%s' this will be the notify program:"):format(setup.path), "  " .. shell(argv),
-    now and ("It is now: %s"):format(shell(now)) or "There is none now.",
+  cli.confirm("notify", args.yes, {
+    ("In '%s' this will be the notify program:"):format(setup.path), "  " .. cli.shell(argv),
+    now and ("It is now: %s"):format(cli.shell(now)) or "There is none now.",
   })
   local ok, problem = setup:set_notify(argv)
   if not ok then fail(problem) end
@@ -235,7 +201,7 @@ local function hook_plan(setup, ours, events, command)
   end
   local now = setup:notify()
   if now and not is_ours(now) then
-    lines[#lines + 1] = "Your notify program stays, Codex calls it itself: " .. shell(now)
+    lines[#lines + 1] = "Your notify program stays, Codex calls it itself: " .. cli.shell(now)
   end
   return lines
 end
@@ -254,9 +220,9 @@ local function install_hook(setup, args)
   end
   local ours, events = check(our_hooks(setup)), wanted_events(setup)
   local words = table.move(args.hooks, 1, #args.hooks, 4, { PROGRAM, "notify", "--hook" })
-  local command = shell(words)
+  local command = cli.shell(words)
   if is_done(ours, events, command) then return print "It is installed as a hook already." end
-  confirm(args, hook_plan(setup, ours, events, command))
+  cli.confirm("notify", args.yes, hook_plan(setup, ours, events, command))
   remove_hooks(setup, ours)
   for _, event in ipairs(events) do
     local ok, err = add_trusted(setup, event, command)
@@ -288,14 +254,14 @@ local function uninstall(args)
   if not is_ours(now) and #ours == 0 then return print "It is not installed." end
   local lines = { ("From '%s' will be taken:"):format(setup.path) }
   if is_ours(now) then
-    lines[#lines + 1] = "  the notify program " .. shell(now)
+    lines[#lines + 1] = "  the notify program " .. cli.shell(now)
     local chain = chain_of(now)
-    if chain then lines[#lines + 1] = "  (in its place: " .. shell(chain) .. ")" end
+    if chain then lines[#lines + 1] = "  (in its place: " .. cli.shell(chain) .. ")" end
   end
   for _, each in ipairs(ours) do
     lines[#lines + 1] = ("  the hook for %s: %s"):format(each.event, each.command)
   end
-  confirm(args, lines)
+  cli.confirm("notify", args.yes, lines)
   remove_hooks(setup, ours)
   if is_ours(now) then check(setup:set_notify(nil, chain_of(now))) end
   print "Uninstalled."
@@ -367,16 +333,14 @@ local function runs()
 end
 
 --- What comes from a log or a file is made visible: it goes to a terminal.
-local function say(format, ...)
-  print((require("codex.approval").visible(format:format(...)):gsub("\n", "\n    ")))
-end
+local say = cli.say
 
 local function say_installed(found)
   if found.error then say("Codex does not say how it is installed: %s", found.error) end
   if found.ours then
-    say("notify program: ours: %s", shell(found.notify))
+    say("notify program: ours: %s", cli.shell(found.notify))
   elseif found.notify then
-    say("notify program: not ours: %s", shell(found.notify))
+    say("notify program: not ours: %s", cli.shell(found.notify))
   elseif not found.error then
     say "notify program: none"
   end
@@ -395,15 +359,6 @@ local function say_hooks(list)
       local on = type(each.on) == "table" and table.concat(each.on, ", ") or each.on
       say("hook: %s on %s, %g s at most (%s)", each.name, on, each.timeout, each.file)
     end
-  end
-end
-
-local function say_runs(title, list)
-  if #list == 0 then return say("%s: none", title) end
-  say("%s:", title)
-  for _, each in ipairs(list) do
-    local how = each.skipped and "skipped" or each.ok and "ok" or "FAILED: " .. tostring(each.why)
-    say("  %s  %s  %s  %s", tostring(each.time), tostring(each.hook), tostring(each.type), how)
   end
 end
 
@@ -428,8 +383,8 @@ local function status(args)
   else
     say_installed(found)
     say_hooks(hooks)
-    say_runs("last runs", last)
-    say_runs("last failures", failures)
+    cli.say_runs("last runs", last)
+    cli.say_runs("last failures", failures)
   end
   os.exit(is_sound(found, hooks) and 0 or 1)
 end
