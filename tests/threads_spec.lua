@@ -82,7 +82,7 @@ local function run()
   local results = assert(codex.map(threads, turn_of, { concurrency = THREADS }))
   return {
     threads = threads, results = results, called = called, turns = client._turns,
-    pending = client._pending, items = client._items,
+    pending = client._pending, items = client._items._threads,
     running = (peak() - before) / THREADS, held = (in_use() - before) / THREADS,
   }
 end
