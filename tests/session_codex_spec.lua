@@ -7,6 +7,7 @@ local async = require "codex.async"
 local files = require "codex.files"
 local json = require "codex.json"
 local peers = require "tests.support.peers"
+local proc = require "codex.proc"
 
 --- The error of a request that must fail.
 local function refused(client, method, params)
@@ -127,6 +128,8 @@ for _, peer in ipairs { "latest", "middle" } do
       local reply = function() return { text = { "Hello", " world" } } end
       app.run({ reply = reply, peer = peer, connect = { opt_out = { "thread/status/changed" } } },
         function(server)
+          -- Without a remote, as the captured one was; ours may have one.
+          assert(proc.run { "git", "init", "-q", app.work })
           if is_latest then
             assert.same({}, play(server, "0.169.0-misc"))
             return server:assert_like "0.169.0-misc"
