@@ -162,9 +162,13 @@ SAN    := -fsanitize=address,undefined -fno-sanitize-recover=all
 ASAN    = UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=quarantine_size_mb=8 \
           $(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(SAN)" \
           CFLAGS="-O1 -g -fno-omit-frame-pointer"
+# Not those where nearly all time is Codex's own; they run in `make test`.
+LIVE       := $(wildcard tests/*_codex_spec.lua) $(foreach s,approval_old_codex daemon examples flags \
+                foreign login setup,tests/$(s)_spec.lua)
+ASAN_SPECS  = $(if $(filter tests,$(SPECS)),$(filter-out $(LIVE),$(wildcard tests/*_spec.lua)),$(SPECS))
 asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
 	@$(ASAN) all core-tests
-	@$(ASAN) suite
+	@$(ASAN) suite SPECS="$(ASAN_SPECS)"
 
 SPINE    := $(foreach s,async proc json lines link log error options host layers,tests/$(s)_spec.lua)
 VALGRIND := valgrind -q --child-silent-after-fork=yes --error-exitcode=9 --leak-check=full \
