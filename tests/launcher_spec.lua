@@ -300,6 +300,21 @@ describe("middleware", function()
   end)
 end)
 
+describe("a question that only an error can decline", function()
+  it("is declined so, and written down once", function()
+    with_server("exec cat", function(folder, env)
+      local policy = write_lua(folder, "p.lua",
+        'return { name = "no", decide = function() return "decline" end }')
+      local peer <close>, got = raw_launcher({ "--policy", policy }, env)
+      assert(peer:send '{"id":9,"method":"attestation/generate","params":{}}')
+      -- The echo of the launcher's answer.
+      assert.equal(-32603, json.decode(got.wait(1)[1]).error.code)
+      local log = assert(require("codex.files").read(folder .. "/codex-lua/audit.jsonl"))
+      assert.equal(1, select(2, log:gsub("\n", "")))
+    end)
+  end)
+end)
+
 describe("the command line", function()
   it("passes other commands to Codex", function()
     with_server('echo "args: $*"; exit 4', function(_, env)

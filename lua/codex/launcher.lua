@@ -170,13 +170,18 @@ local function show(session, asked)
 end
 
 --- The answer of doubt: no, in the words of the request, or an error.
-function Session:_refuse(asked, why)
+local function decline(session, asked, why)
   local result = asked.question and approval.safe(asked.question)
-  audit(self, asked, { decision = "decline", policy = "default", why = why, seconds = 0 })
   log.warn("%s is declined: %s", asked.method, why)
   local body = result and '"result":' .. json.encode(result)
     or '"error":' .. json.encode { code = link.codes.internal_error, message = why }
-  self:_settle(asked.id, ('{"id":%s,%s}'):format(asked.id, body))
+  session:_settle(asked.id, ('{"id":%s,%s}'):format(asked.id, body))
+end
+
+--- Nobody is there to be asked.
+function Session:_refuse(asked, why)
+  audit(self, asked, { decision = "decline", policy = "default", why = why, seconds = 0 })
+  decline(self, asked, why)
 end
 
 --- Asks the policies; without an opinion of theirs the client is asked.
@@ -187,7 +192,7 @@ local function decide(session, asked)
   elseif record == nil then
     show(session, asked)
   elseif result == nil then
-    session:_refuse(asked, record.why or "declined")
+    decline(session, asked, record.why or "declined")
   else
     session:_settle(asked.id, ('{"id":%s,"result":%s}'):format(asked.id, json.encode(result)))
   end
