@@ -241,11 +241,18 @@ local function check_seconds(where, seconds)
   end
 end
 
+--- The loop counts whole milliseconds, cut off: what is left of the present one is added, or a wait
+--- would end that much too early.
+local function milliseconds(uv, seconds)
+  if seconds == 0 then return 0 end
+  uv.update_time()
+  return math.ceil(seconds * 1000 + uv.hrtime() / 1e6 - uv.now())
+end
+
 local function start_timer(seconds, fn)
   local uv = require "luv"
   local timer = uv.new_timer()
-  uv.update_time()
-  timer:start(math.ceil(seconds * 1000), 0, function()
+  timer:start(milliseconds(uv, seconds), 0, function()
     timer:close()
     fn()
   end)
