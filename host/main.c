@@ -31,10 +31,11 @@ static void on_signal(int number) {
 }
 
 static void set_signals(void) {
-  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-  struct sigaction action = {.sa_handler = on_signal};
-  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-    sigaction(numbers[i], &action, NULL);
+  struct sigaction action = {.sa_handler = on_signal}, hangup;
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+  sigaction(SIGHUP, NULL, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, NULL); /* or it is nohup's wish */
   signal(SIGPIPE, SIG_IGN);
   signal(SIGCHLD, SIG_DFL); /* where it is ignored the kernel would reap our children itself */
 }

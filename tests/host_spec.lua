@@ -236,6 +236,17 @@ describe("an interrupt", function()
     end
   end)
 
+  it("that is ignored from the beginning, as under nohup, is ignored", function()
+    local code = [[print "ready" io.read() require("codex.async").sleep(0.05) print "there"]]
+    local argv = { "sh", "-c", 'trap "" HUP; exec "$@"', "sh", program.path, "-e", code }
+    local p <close> = assert(proc.spawn(argv, { stdin = "pipe" }))
+    assert.equal("ready", p:line())
+    assert(p:kill "hup")
+    p:write "\n"
+    assert.equal("there", p:line())
+    assert.equal(0, p:wait().code)
+  end)
+
   it("that comes twice kills children that do not want to end", function()
     local p, child = started [[
       local proc = require "codex.proc"
