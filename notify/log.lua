@@ -6,7 +6,12 @@ local files = require "codex.files"
 local json = require "codex.json"
 local uv = require "luv"
 
-local settings = { file = os.getenv "CODEX_NOTIFY_LOG" or files.state_dir() .. "/turns.jsonl" }
+local settings = { file = os.getenv "CODEX_NOTIFY_LOG" }
+
+local function default_file()
+  files.make_dir(files.state_dir())
+  return files.state_dir() .. "/turns.jsonl"
+end
 
 return {
   name = "log",
@@ -18,7 +23,7 @@ return {
       client = event.client, asked = said[#said], answered = event.last_assistant_message,
     }, { repair = true })
     -- Opened for appending and written at once: lines of two turns do not mix.
-    local fd, message = uv.fs_open(settings.file, "a", tonumber("600", 8))
+    local fd, message = uv.fs_open(settings.file or default_file(), "a", tonumber("600", 8))
     if not fd then return nil, message end
     local written
     written, message = uv.fs_write(fd, line .. "\n")

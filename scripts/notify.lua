@@ -70,12 +70,20 @@ local function hand_over(given, text)
   if problem then fail("cannot leave the work to another process: " .. problem) end
 end
 
+--- Its terminal may be closed as soon as Codex is done; the hooks are not done then.
+local function outlive_terminal()
+  local signal = require("luv").new_signal()
+  signal:start("sighup", function() end)
+  signal:unref()
+end
+
 local given = parse()
 local from_stop = given.hook or given.stop
 local text = (from_stop or given.text == "-") and io.read "a" or given.text
 local payload, err = notify.decode(text)
 if not payload then fail(err) end
 if given.hook then return hand_over(given, text) end
+outlive_terminal()
 
 local event = from_stop and notify.stop_event(payload) or notify.event(payload)
 local code = 0

@@ -386,6 +386,29 @@ describe("a turn", function()
     end
   end)
 
+  it("that comes by both routes is told to the program before us, which has no hook", function()
+    local chained = executable("old", 'printf "%s" "$1" > "$HOME/chained"')
+    local text, turn = payload()
+    run({ "--stop" }, { input = stop_input(turn) })
+    run { "--chain", json.encode(json.array { chained }), text }
+    assert.same(json.decode(text), json.decode(files.read(dir .. "/chained") or ""))
+  end)
+
+  it("is told although the terminal is closed in the middle", function()
+    hook_file("a.lua", [[return function(event)
+      local file <close> = assert(io.open(os.getenv "HOME" .. "/seen", "a"))
+      file:write "begun "
+      file:flush()
+      require("codex").sleep(0.3)
+      file:write "done"
+    end]])
+    local p <close> = program.spawn({ "notify", (payload()) }, { env = env })
+    assert.is_true(program.eventually(function() return seen() == "begun " end))
+    assert(p:kill "hup")
+    assert.equal(0, p:wait().code)
+    assert.equal("begun done", seen())
+  end)
+
   it("is forgotten after a day", function()
     local folder = dir .. "/state/codex-lua/seen"
     assert(files.make_dir(folder))

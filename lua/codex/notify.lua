@@ -264,24 +264,29 @@ end
 ---@field chain? string[] the notify program that was there before
 ---@field again? boolean also for a turn that was told before
 
---- Tells everybody: hooks, scripts that listen, the program before us. How each went is in the log
---- and returned.
----@async
----@param event codex.NotifyEvent
----@param opts? codex.DeliverOptions
----@return codex.HookOutcome[] outcomes empty when this turn was told before
-function M.deliver(event, opts)
-  opts = opts or {}
-  if not opts.again and not is_new(event) then return {} end
+--- Tells hooks and scripts that listen.
+local function tell(event, paths)
   local outcomes = {}
   local telling = async.spawn(require("codex.wakeup").tell, event, M.payload)
-  local hooks, problems = hooks_for(opts.files)
-  for _, problem in ipairs(problems) do
-    table.insert(outcomes, { hook = problem.name, ok = false, why = tostring(problem.err) })
+  local hooks, problems = hooks_for(paths)
+  for i, problem in ipairs(problems) do
+    outcomes[i] = { hook = problem.name, ok = false, why = tostring(problem.err) }
   end
   local ran = hook.run_all(hooks, event)
   telling:join()
-  table.move(ran, 1, #ran, #outcomes + 1, outcomes)
+  return table.move(ran, 1, #ran, #outcomes + 1, outcomes)
+end
+
+--- Tells everybody: hooks, scripts that listen, the program before us. How each went is in the log
+--- and returned. Of a turn that was told before only the program hears, which has no other way.
+---@async
+---@param event codex.NotifyEvent
+---@param opts? codex.DeliverOptions
+---@return codex.HookOutcome[] outcomes
+function M.deliver(event, opts)
+  opts = opts or {}
+  local outcomes = {}
+  if opts.again or is_new(event) then outcomes = tell(event, opts.files) end
   if opts.chain then table.insert(outcomes, chained(event, opts.chain)) end
   M.write_down(event, outcomes)
   return outcomes
