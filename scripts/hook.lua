@@ -205,5 +205,6 @@ if given.worker then return work(given) end
 if uv.guess_handle(0) == "tty" then
   refuse "Codex runs this, with JSON on standard input; see codex-lua help hook"
 end
-local state, why = supervise(given)
+local ok, state, why = pcall(supervise, given)
+if not ok then state, why = {}, tostring(state) end
 answer(why and fallback(state, why, given) or state.line.reply)

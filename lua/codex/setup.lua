@@ -149,6 +149,28 @@ local function may_write(path)
     { code = "EACCES" })
 end
 
+--- Writes down what is to change, and what the file was before something of ours is added.
+local function prepare(record, before, change)
+  if not is_left(record, before) then record.snapshots = json.array {} end
+  local names = names_of(record.entries)
+  change(record.entries)
+  if #names < #names_of(record.entries) then
+    before.has = names
+    table.insert(record.snapshots, before)
+  end
+  return save_record(record)
+end
+
+local function ask_for(self, layer, edits)
+  local list = json.array {}
+  for i, edit in ipairs(edits) do
+    list[i] = { keyPath = edit[1], value = edit[2], mergeStrategy = "replace" }
+  end
+  local ok, err = self.client:set_configs(list, { expected_version = layer.version })
+  if ok then return ok end
+  return nil, refused(self, err)
+end
+
 --- Has Codex make these edits, all or none. The record is on disk before and after.
 ---@param edits { [1]: string, [2]: any }[] path and value; json.null takes one out
 ---@param change fun(entries: table) what this means for the record
@@ -158,35 +180,20 @@ local function write(self, layer, edits, change)
   local before
   before, err = look(self.path)
   if not before then return nil, err end
-  local record = self.record
-  local kept = json.encode(record)
-  if not is_left(record, before) then record.snapshots = json.array {} end
-  local names = names_of(record.entries)
-  change(record.entries)
-  if #names < #names_of(record.entries) then
-    before.has = names
-    table.insert(record.snapshots, before)
-  end
-  ok, err = save_record(record)
-  if ok then
-    local list = json.array {}
-    for i, edit in ipairs(edits) do
-      list[i] = { keyPath = edit[1], value = edit[2], mergeStrategy = "replace" }
-    end
-    ok, err = self.client:set_configs(list, { expected_version = layer.version })
-  end
+  local kept = json.encode(self.record)
+  ok, err = prepare(self.record, before, change)
+  if ok then ok, err = ask_for(self, layer, edits) end
   if not ok then
     self.record = json.decode(kept)
     save_record(self.record)
-    return nil, refused(self, err)
+    return nil, err
   end
-  local after
+  local after, saved
   after, err = look(self.path)
   if not after then return nil, err end
-  record.after = after.bytes
-  local saved, problem = save_record(record)
-  if not saved then return nil, problem end
-  return ok
+  self.record.after = after.bytes
+  saved, err = save_record(self.record)
+  return saved and ok, err
 end
 
 --- Takes entries back: by the bytes from before them where nobody else has worked on the file.

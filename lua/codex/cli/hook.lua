@@ -95,7 +95,6 @@ local function all_hooks(setup)
   fail(problems)
 end
 
---- Says what will be done, and asks whether to.
 -- ---- install -----------------------------------------------------------------------------------
 
 --- How the file's hooks for this event are to fail, and whether there is one: better found out now

@@ -131,7 +131,6 @@ local function open()
   return check(require("codex.setup").open())
 end
 
---- Says what will be done, and asks whether to.
 -- ---- install -----------------------------------------------------------------------------------
 
 --- A hook that cannot be read in is better found now than at the end of a turn.
