@@ -351,7 +351,7 @@ describe("the daemon", function()
       assert.equal("stopped", json.decode(daemon(cx, "stop").stdout).status)
       assert.is_true(program.eventually(function() return client:gone() end, 15))
       assert.equal("closed", client:gone().kind)
-      assert.is_false(program.alive(about.pid))
+      assert.is_true(program.eventually(function() return not program.alive(about.pid) end))
     end)
   end)
 
