@@ -189,7 +189,7 @@ END
     local cx = with(program, { tee = "/dev/full", log = function(_, message) said = message end })
     assert(cx.exec "x")
     assert.truthy(said:find "cannot write the mirror file")
-    local _, err = with(program, { tee = "/nonexistent/x" }).exec "x"
+    local _, err = with(program, { tee = program.dir .. "/none/x" }).exec "x"
     assert.same({ "io", "ENOENT" }, { err.kind, err.code })
   end)
 
