@@ -74,13 +74,6 @@ local function encode(text)
   return (text:gsub("[^%w]", function(c) return ("%%%02x"):format(c:byte()) end))
 end
 
-local function rss_kib()
-  for line in io.lines "/proc/self/status" do
-    local kib = line:match "^VmRSS:%s+(%d+)"
-    if kib then return tonumber(kib) end
-  end
-end
-
 describe("codex.http", function()
   local clean
   lazy_setup(function()
@@ -592,18 +585,19 @@ describe("codex.http", function()
       local peer <close> = start_peer()
       local stream <close> = assert(http.stream { url = peer.root .. "/big?mb=100",
         idle_timeout = 0.2 })
-      local before, most, total, rounds = rss_kib(), 0, 0, 0
+      local total, rounds = 0, 0
+      local function ahead() -- MB that are on their way or held by us
+        return tonumber(assert(http.get(peer.root .. "/sent")).body) - total / 1e6
+      end
       async.sleep(0.5) -- longer than the idle time: who does not read hears nothing
-      local sent = tonumber(assert(http.get(peer.root .. "/sent")).body)
-      assert.is_true(sent < 30, sent)
+      local most = ahead()
       for bytes in function() return stream:read() end do
         total, rounds = total + #bytes, rounds + 1
-        if rounds % 40 == 0 then async.sleep(0.005) end
-        most = math.max(most, rss_kib() - before)
+        if rounds % 100 == 0 then most = math.max(most, ahead()) end
       end
       assert.is_nil(stream.error)
       assert.equal(100 * 1000000, total)
-      assert.is_true(most < 60 * 1024, most) -- of 100 MB
+      assert.is_true(most > 0 and most < 30, most) print(most) -- the kernels' buffers take some
     end)
 
     it("takes no more than its limit where it has to hold everything", function()

@@ -236,7 +236,7 @@ local function is_new(event)
     fd, _, code = uv.fs_open(dir .. "/" .. name, "wx", tonumber("600", 8))
   end
   if fd then uv.fs_close(fd) end
-  if fd and math.random(50) == 1 then clear_old(dir) end
+  if fd and uv.hrtime() % 50 == 0 then clear_old(dir) end -- now and then
   return code ~= "EEXIST"
 end
 
