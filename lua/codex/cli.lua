@@ -1,8 +1,10 @@
---- What `codex-lua --help` prints: how to call it, and the commands there are.
+--- What the shipped commands share: arguments, questions, what they print; and `codex-lua --help`.
 
 local files = require "codex.files"
 
 local M = {}
+
+local LAST = 10 -- runs of hooks that are shown
 
 --- Commands in a folder: name and the one line that each file begins with.
 local function commands_in(dir)
@@ -94,6 +96,41 @@ function M.confirm(name, yes, lines)
   terminal:write "Do it? [y/N] "
   local answer = terminal:line()
   if (answer or ""):lower():sub(1, 1) ~= "y" then M.fail(name, "nothing was changed") end
+end
+
+--- Runs of hooks, oldest first, as the log of codex.notify has them.
+---@param want fun(record: table): any which of them
+---@return table[]
+function M.runs(want)
+  local json, path = require "codex.json", require("codex.notify").log_path()
+  local list = json.array {}
+  for _, file in ipairs { path .. ".1", path } do
+    for line in (files.read(file) or ""):gmatch "[^\n]+" do
+      local record = json.decode(line)
+      if type(record) == "table" and want(record) then list[#list + 1] = record end
+    end
+  end
+  return list
+end
+
+--- The last ten of them, newest last.
+---@param want fun(record: table): any
+---@return table[]
+function M.last_runs(want)
+  local list = M.runs(want)
+  return table.move(list, math.max(1, #list - LAST + 1), #list, 1, require("codex.json").array {})
+end
+
+--- Prints how a hook went with a sample.
+---@param outcome table
+function M.say_outcome(outcome)
+  local how = "FAILED: " .. tostring(outcome.why)
+  if outcome.skipped then
+    how = "skipped: its `when` does not want the sample"
+  elseif outcome.ok then
+    how = ("ok, %.3f s"):format(outcome.seconds or 0)
+  end
+  M.say("%s: %s", outcome.hook, how)
 end
 
 --- Prints how hooks went.

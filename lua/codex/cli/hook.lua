@@ -18,7 +18,6 @@ local M = {}
 
 local PROGRAM = require("codex.core.host").program
 local TIMEOUT = 30 -- seconds that Codex shall give a hook
-local LAST = 10 -- runs that list shows
 
 local function fail(err) cli.fail("hook", err) end
 
@@ -204,29 +203,8 @@ end
 
 -- ---- list --------------------------------------------------------------------------------------
 
---- Runs from the log, newest last: those of lifecycle hooks, or of this thread.
-local function runs(thread_id)
-  local list = json.array {}
-  local path = notify.log_path()
-  for _, name in ipairs { path .. ".1", path } do
-    for line in (files.read(name) or ""):gmatch "[^\n]+" do
-      local record = json.decode(line)
-      if type(record) == "table" and (record.route == "lifecycle" or record.hook == "hook")
-        and (not thread_id or record.thread_id == thread_id) then
-        list[#list + 1] = record
-      end
-    end
-  end
-  return list
-end
-
-local function last_runs(want)
-  local list = json.array {}
-  for _, each in ipairs(runs()) do
-    if want(each) then list[#list + 1] = each end
-  end
-  return table.move(list, math.max(1, #list - LAST + 1), #list, 1, json.array {})
-end
+--- Whether a record of the log is of a lifecycle hook.
+local function is_lifecycle(record) return record.route == "lifecycle" or record.hook == "hook" end
 
 local function state_of(each)
   return each.enabled and each.trust or each.trust .. ", disabled"
@@ -263,8 +241,8 @@ local function list(args)
       enabled = each.enabled, ours = is_ours(each), path = each.path }
   end
   local broken = folder_problems()
-  local last = last_runs(function() return true end)
-  local failures = last_runs(function(each) return each.ok == false end)
+  local last = cli.last_runs(is_lifecycle)
+  local failures = cli.last_runs(function(each) return is_lifecycle(each) and each.ok == false end)
   if args.json then
     print(json.encode({ hooks = shown, problems = json.array(problems), broken = broken,
       runs = last, failures = failures, folder = lifecycle.folder(), log = notify.log_path() },
@@ -297,10 +275,11 @@ local function test(args)
   local argv = { PROGRAM, "hook", "--limit", tostring(limit) }
   table.move(args.files, 1, #args.files, #argv + 1, argv)
   local result = check(require("codex.proc").run(argv, { input = json.encode(payload) }))
-  local code, ran = 0, runs(payload.session_id)
+  local code, ran = 0, cli.runs(function(each)
+    return is_lifecycle(each) and each.thread_id == payload.session_id
+  end)
   for _, each in ipairs(ran) do
-    say("%s: %s", each.hook, each.skipped and "skipped: its `when` does not want the sample"
-      or each.ok and ("ok, %.3f s"):format(each.seconds or 0) or "FAILED: " .. tostring(each.why))
+    cli.say_outcome(each)
     if not each.ok then code = 1 end
   end
   if #ran == 0 then say("no hook is for %s", args.event) end

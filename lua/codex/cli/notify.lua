@@ -5,7 +5,6 @@
 --- work; 2 wrong usage.
 
 local cli = require "codex.cli"
-local files = require "codex.files"
 local hook = require "codex.hook"
 local json = require "codex.json"
 local notify = require "codex.notify"
@@ -15,7 +14,6 @@ local uv = require "luv"
 local M = {}
 
 local PROGRAM = require("codex.core.host").program
-local LAST = 10 -- runs that status shows
 --- Seconds; they only leave the work to another process. Codex gives Interrupt 3 at most.
 local HOOK_TIMEOUT = { stop = 10, interrupt = 3 }
 
@@ -313,24 +311,6 @@ local function hooks_found(named)
   return list
 end
 
---- The last runs, and the last failures, newest last.
-local function runs()
-  local all, failures = json.array {}, json.array {}
-  local path = notify.log_path()
-  for _, file in ipairs { path .. ".1", path } do
-    for line in (files.read(file) or ""):gmatch "[^\n]+" do
-      local record = json.decode(line)
-      if type(record) == "table" then
-        all[#all + 1] = record
-        if record.ok == false then failures[#failures + 1] = record end
-      end
-    end
-  end
-  local function last(list) return table.move(list, math.max(1, #list - LAST + 1), #list, 1,
-    json.array {}) end
-  return last(all), last(failures)
-end
-
 --- What comes from a log or a file is made visible: it goes to a terminal.
 local say = cli.say
 
@@ -375,7 +355,8 @@ end
 local function status(args)
   local found = installed()
   local hooks = hooks_found(found.files or {})
-  local last, failures = runs()
+  local last = cli.last_runs(function() return true end)
+  local failures = cli.last_runs(function(record) return record.ok == false end)
   if args.json then
     print(json.encode({ installed = found, hooks = hooks, runs = last, failures = failures,
       folder = notify.folder(), log = notify.log_path() }, { repair = true }))
@@ -404,9 +385,7 @@ local function test(args)
   local outcomes = notify.deliver(sample(), { files = args.files, again = true })
   local code = 0
   for _, each in ipairs(outcomes) do
-    local how = each.skipped and "skipped: its `when` does not want the sample"
-      or each.ok and ("ok, %.3f s"):format(each.seconds or 0) or "FAILED: " .. tostring(each.why)
-    say("%s: %s", each.hook, how)
+    cli.say_outcome(each)
     if not each.ok then code = 1 end
   end
   if #outcomes == 0 then
