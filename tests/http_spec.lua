@@ -597,7 +597,7 @@ describe("codex.http", function()
       end
       assert.is_nil(stream.error)
       assert.equal(100 * 1000000, total)
-      assert.is_true(most > 0 and most < 30, most) print(most) -- the kernels' buffers take some
+      assert.is_true(most > 0 and most < 30, most) -- the kernels' buffers take some
     end)
 
     it("takes no more than its limit where it has to hold everything", function()
