@@ -417,3 +417,141 @@ describe("a description", function()
     assert.truthy(approval.describe(request):find("... 800 more lines", 1, true))
   end)
 end)
+
+describe("an answer of somebody else's", function()
+  local elicitation = { threadId = "t", serverName = "s", mode = "form", message = "m",
+    requestedSchema = { type = "object", properties = json.object {} },
+    _meta = { persist = { "session", "always" } } }
+
+  --- One request of each method.
+  local function requests()
+    local question = { id = "q", header = "h", question = "?", isOther = false, isSecret = false }
+    return {
+      first "0.169.0-cmd-approval-accept", network_request(), old_command(), old_patch(),
+      first "0.169.0-patch-approval-accept", permission_request(), form_request(
+        { type = "object", properties = json.object {} }),
+      approval.request("mcpServer/elicitation/request", elicitation),
+      approval.request("item/tool/requestUserInput", { threadId = "t", questions = { question } }),
+      approval.request("account/chatgptAuthTokens/refresh", {}),
+      approval.request("attestation/generate", {}),
+    }
+  end
+
+  --- Every way in which a decision may be filled in; most make no sense for most requests.
+  local extras = {
+    {}, { amendment = { "git", "status" } }, { network = { host = "h", action = "allow" } },
+    { network = { host = "h", action = "deny" } }, { scope = "turn" }, { scope = "session" },
+    { permissions = { network = { enabled = true } } }, { answers = { q = { "A", "B" } } },
+    { permissions = { network = { enabled = true } }, scope = "session" }, { content = {} },
+    { content = { token = "x", accessToken = "y", chatgptAccountId = "z" } },
+  }
+
+  --- What of a decision reaches Codex: its answers have no word for some differences.
+  local function reaching(request, decision)
+    local word, grant = decision.decision, nil
+    if request.kind == "permissions" then
+      if word == "decline" or word == "cancel" then return "decline" end
+      local is_long = word == "accept_for_session" or decision.scope == "session"
+      return is_long and "accept_for_session" or "accept", {
+        permissions = decision.permissions or request.permissions,
+        scope = is_long and "session" or "turn",
+      }
+    end
+    if request.kind == "user_input" and word == "cancel" then return "decline" end
+    if request.kind == "elicitation" and word == "accept_for_session" then
+      if not request.persist then return "accept" end
+      return word, { scope = "session" }
+    end
+    if (request.kind == "auth_refresh" or request.kind == "attestation") then return "accept" end
+    if decision.amendment or decision.network then
+      grant = { amendment = decision.amendment, network = decision.network }
+    end
+    return word, grant
+  end
+
+  it("reads as the decision that it was made of, whatever that was", function()
+    local count, seen = 0, {}
+    for _, request in ipairs(requests()) do
+      for _, word in ipairs { "accept", "accept_for_session", "decline", "cancel" } do
+        for _, extra in ipairs(extras) do
+          local decision = { decision = word }
+          for name, value in pairs(extra) do decision[name] = value end
+          local result = approval.result(request, decision)
+          if result then
+            local wire = json.decode(json.encode { id = 1, result = result })
+            local read = approval.decision(request, wire)
+            local expected, grant = reaching(request, decision)
+            local text = json.encode(decision) .. request.method .. json.encode(result)
+            assert.equal(expected, read.decision, text)
+            assert.equal(grant and json.encode(grant), read.grant and json.encode(read.grant), text)
+            assert.is_nil(read.why)
+            count, seen[request.kind .. " " .. read.decision] = count + 1, true
+          end
+        end
+      end
+    end
+    assert.is_true(count > 60, count)
+    for _, kind in ipairs { "command", "file_change", "elicitation" } do
+      for _, word in ipairs { "accept", "accept_for_session", "decline", "cancel" } do
+        assert.is_true(seen[kind .. " " .. word], kind .. " " .. word)
+      end
+    end
+  end)
+
+  it("reads as what the recorded clients said", function()
+    local read = {}
+    for _, name in ipairs(recordings()) do
+      for _, one in ipairs(questions(name)) do
+        local request = approval.request(one.method, one.params, one.item)
+        if request and one.answer then
+          local decision = approval.decision(request, { result = one.answer })
+          local text = request.kind .. " " .. decision.decision
+          read[text] = (read[text] or 0) + 1
+        end
+      end
+    end
+    assert.same({
+      ["command accept"] = 5, ["command accept_for_session"] = 1, ["command cancel"] = 1,
+      ["command decline"] = 1, ["command error"] = 1, ["elicitation accept"] = 2,
+      ["elicitation decline"] = 1, ["file_change accept"] = 5, ["file_change cancel"] = 1,
+      ["file_change decline"] = 1, ["user_input accept"] = 1,
+    }, read)
+  end)
+
+  it("that Codex would not take is an error, and says what it was", function()
+    local command, old = first "0.169.0-cmd-approval-accept", old_command()
+    for text, request in pairs {
+      ['{"decision":"yes"}'] = command, ['{"decision":"approved"}'] = command,
+      ['{"decision":"accept"}'] = old, ['{"decision":{"accept":{},"decline":{}}}'] = command,
+      ['{"decision":["accept"]}'] = command, ['["accept"]'] = command, ["5"] = command,
+      ['{"decision":null}'] = command, ["{}"] = permission_request(),
+      ['{"decision":{"acceptWithExecpolicyAmendment":7}}'] = command,
+      ['{"decision":{"applyNetworkPolicyAmendment":{}}}'] = command,
+      ['{"action":"yes"}'] = approval.request("mcpServer/elicitation/request", {}),
+      ['{"answers":1}'] = approval.request("item/tool/requestUserInput", {}),
+    } do
+      local read = approval.decision(request, { result = json.decode(text) })
+      assert.equal("error", read.decision, text)
+      assert.truthy(read.why:find "^an answer that Codex does not know: ", text)
+    end
+    assert.same({ decision = "error", why = "no" },
+      approval.decision(command, { error = { code = 1, message = "no" } }))
+    assert.same({ decision = "error" }, approval.decision(command, { error = 5 }))
+  end)
+
+  it("in the words of newer versions is understood, in doubt as a yes", function()
+    local function word(request, text)
+      local read = approval.decision(request, { result = json.decode(text) })
+      return read.decision, read.why
+    end
+    assert.same({ "decline", "rude" }, { word(old_command(),
+      '{"decision":{"denied":{"rejection":"rude"}}}') })
+    assert.equal("decline", (word(old_command(), '{"decision":"timed_out"}')))
+    assert.equal("accept", (word(old_command(), '{"decision":"approved_mcp_policy_amendment"}')))
+    assert.equal("decline", (word(permission_request(),
+      '{"permissions":{"network":{"enabled":false},"fileSystem":null}}')))
+    local rocket = approval.request("item/rocket/requestApproval", {})
+    assert.equal("decline", (word(rocket, '{"decision":"decline"}')))
+    assert.same({ "accept", "what this means is not known" }, { word(rocket, '{"launch":1}') })
+  end)
+end)

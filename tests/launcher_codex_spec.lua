@@ -136,16 +136,20 @@ for _, version in ipairs { "latest", "middle" } do
         local path = policy_file(folder, 'return { name = "none", decide = function() end }')
         local asked = {}
         local person = { name = "person", decide = function(request)
-          asked[#asked + 1] = request.kind
-          return "accept"
+          asked[#asked + 1] = request
+          local amendment = request.amendment
+          return amendment and { decision = "accept", amendment = amendment } or "accept"
         end }
         local client <close> = connect(folder, cx, { "--policy", path }, { person })
         assert.equal("It ran.", (turn(client, "run it")))
-        assert.same({ "command" }, asked)
+        assert.equal(1, #asked)
+        assert.equal("command", asked[1].kind)
         local records = audit_records(folder)
         assert.equal(1, #records)
-        assert.equal("accept", records[1].decision)
-        assert.equal("client", records[1].policy)
+        assert.same({ "accept", "client", "codex-lua " .. require("codex.core.host").version },
+          { records[1].decision, records[1].policy, records[1].client })
+        assert.same(asked[1].amendment, (records[1].grant or {}).amendment)
+        assert.is_true(records[1].seconds < 60)
       end)
     end)
 

@@ -315,6 +315,23 @@ describe("a question that only an error can decline", function()
   end)
 end)
 
+describe("a question that a middleware answers", function()
+  it("is written down as that middleware's decision", function()
+    with_server("exec cat", function(folder, env)
+      local layer = write_lua(folder, "m.lua", [[return { name = "yes", from = "server",
+        on = "item/commandExecution/requestApproval",
+        handle = function(message) message:reply { decision = "acceptForSession" } end }]])
+      local peer <close>, got = raw_launcher({ "--middleware", layer }, env)
+      assert(peer:send(json.encode { id = 9, method = "item/commandExecution/requestApproval",
+        params = { threadId = "t", command = "ls" } }))
+      assert.equal("acceptForSession", json.decode(got.wait(1)[1]).result.decision)
+      local log = assert(require("codex.files").read(folder .. "/codex-lua/audit.jsonl"))
+      assert.same({ "accept_for_session", "middleware yes" },
+        { json.decode(log).decision, json.decode(log).policy })
+    end)
+  end)
+end)
+
 describe("the command line", function()
   it("passes other commands to Codex", function()
     with_server('echo "args: $*"; exit 4', function(_, env)

@@ -445,6 +445,146 @@ end
 ---@return table? nil where only an error reply is safe (auth_refresh, attestation, unknown)
 function M.safe(request) return (M.result(request, "decline")) end
 
+-- ---- Answers of others, in our words -----------------------------------------------------------
+
+---@class codex.DecisionRead
+---@field decision codex.DecisionWord|"error"
+---@field grant? { amendment?: string[], network?: table, permissions?: table, scope?: string }
+---@field why? string what the answer says of itself, or why Codex will not take it
+
+--- Every spelling of a decision that Codex, MCP or older logs of ours have.
+local spellings = {
+  accept = "accept", approved = "accept", approved_mcp_policy_amendment = "accept",
+  acceptWithExecpolicyAmendment = "accept", approved_execpolicy_amendment = "accept",
+  applyNetworkPolicyAmendment = "accept", network_policy_amendment = "accept",
+  answered = "accept", -- our logs had this where an answer is no word: permissions, questions
+  accept_for_session = "accept_for_session", acceptForSession = "accept_for_session",
+  approved_for_session = "accept_for_session",
+  decline = "decline", denied = "decline", timed_out = "decline",
+  cancel = "cancel", abort = "cancel",
+}
+
+--- The decision that a word means, whoever's word it is; nil for a word that is not known.
+---@param spelling any
+---@return codex.DecisionWord?
+function M.word(spelling) return spellings[spelling] end
+
+--- Codex takes what it does not understand for a failed approval.
+local function not_understood(what)
+  return { decision = "error", why = ("an answer that Codex does not know: %s"):format(what) }
+end
+
+local function inverse(map)
+  local result = {}
+  for key, value in pairs(map) do result[value] = key end
+  return result
+end
+
+local function with_amendment(list)
+  return table_of(list) and { decision = "accept", grant = { amendment = list } }
+end
+
+local function with_rule(body)
+  local rule = table_of(body.network_policy_amendment) or {}
+  local word = ({ allow = "accept", deny = "decline" })[rule.action]
+  return word and { decision = word, grant = { network = rule } }
+end
+
+--- The words that come alone.
+local wire_words, legacy_wire_words = inverse(words), inverse(legacy_words)
+legacy_wire_words.approved_mcp_policy_amendment = "accept"
+legacy_wire_words.timed_out = "decline"
+
+--- The words that carry something with them: what they say, or nil where Codex would not take it.
+local carried = { applyNetworkPolicyAmendment = with_rule }
+local legacy_carried = { network_policy_amendment = with_rule }
+
+function carried.acceptWithExecpolicyAmendment(body)
+  return with_amendment(body.execpolicy_amendment)
+end
+
+function legacy_carried.approved_execpolicy_amendment(body)
+  return with_amendment(body.proposed_execpolicy_amendment)
+end
+
+function legacy_carried.denied(body)
+  return { decision = "decline", why = given(body.rejection) }
+end
+
+--- A word, or one that carries something: a table of one member.
+local function read_command(request, result)
+  local is_legacy, word = legacy[request.method], result.decision
+  if type(word) ~= "table" then
+    word = (is_legacy and legacy_wire_words or wire_words)[word]
+    return word and { decision = word } or not_understood(tostring(result.decision))
+  end
+  local name, body = next(word)
+  local is_one = name ~= nil and next(word, name) == nil
+  local read = is_one and table_of(body) and (is_legacy and legacy_carried or carried)[name]
+  return read and read(body) or not_understood(tostring(name))
+end
+
+--- Whether a value lets anything happen: true, or a word or number somewhere inside.
+local function has_substance(value)
+  if type(value) ~= "table" then return value and value ~= json.null end
+  for _, one in pairs(value) do
+    if has_substance(one) then return true end
+  end
+  return false
+end
+
+local read_answer = { command = read_command, file_change = read_command }
+
+--- In doubt it was allowed: who looks for what was must find it.
+function read_answer.unknown(_, result)
+  local word = spellings[result.decision] or spellings[result.action]
+  return { decision = word or "accept", why = not word and "what this means is not known" or nil }
+end
+
+function read_answer.permissions(_, result)
+  local permissions = table_of(result.permissions)
+  if not permissions then return not_understood "no permissions" end
+  if not has_substance(permissions) then return { decision = "decline" } end
+  local scope = given(result.scope) or "turn"
+  return { decision = scope == "session" and "accept_for_session" or "accept",
+    grant = { permissions = permissions, scope = scope } }
+end
+
+function read_answer.user_input(_, result)
+  local answers = table_of(result.answers)
+  if not answers then return not_understood "no answers" end
+  return { decision = has_substance(answers) and "accept" or "decline" }
+end
+
+function read_answer.elicitation(_, result)
+  local word = result.action
+  if word ~= "accept" and word ~= "decline" and word ~= "cancel" then
+    return not_understood(tostring(word))
+  end
+  local persist = (table_of(result._meta) or {}).persist
+  if word ~= "accept" or persist ~= "session" and persist ~= "always" then
+    return { decision = word }
+  end
+  return { decision = "accept_for_session", grant = { scope = persist } }
+end
+
+function read_answer.auth_refresh() return { decision = "accept" } end
+read_answer.attestation = read_answer.auth_refresh
+
+--- What an answer to a request decides, in our words, whoever gave it: the way back from `result`.
+--- What was filled in or answered is not part of it.
+---@param request codex.ApprovalRequest
+---@param reply { result?: any, error?: any } as JSON-RPC has it
+---@return codex.DecisionRead
+function M.decision(request, reply)
+  if given(reply.error) ~= nil then
+    local message = (table_of(reply.error) or {}).message
+    return { decision = "error", why = type(message) == "string" and message or nil }
+  end
+  local result = table_of(reply.result)
+  return result and read_answer[request.kind](request, result) or not_understood "no object"
+end
+
 -- ---- Words for people --------------------------------------------------------------------------
 
 --- Characters that change how a line looks without being seen: bidirectional controls, zero-width

@@ -22,7 +22,8 @@ local M = {}
 ---@field method string
 ---@field summary string what was asked, in words
 ---@field decision string accept, accept_for_session, decline, cancel, or error for an error reply
----@field policy string
+---@field policy string who decided: a policy's name, "client", "default" when nobody did
+---@field client? string name and version that the client gave itself
 ---@field why? string
 ---@field grant? table amendment, network, permissions and scope of the decision
 ---@field seconds number
@@ -96,7 +97,8 @@ local function record_of(request, record)
     time = timestamp(), thread_id = request.thread_id, turn_id = request.turn_id,
     item_id = request.item_id, kind = request.kind, method = request.method,
     summary = cut(approval.describe(request)), decision = record.decision,
-    policy = record.policy, why = record.why, grant = record.grant, pid = uv.os_getpid(),
+    policy = record.policy, client = record.client, why = record.why, grant = record.grant,
+    pid = uv.os_getpid(),
     seconds = record.seconds and math.floor(record.seconds * 1000 + 0.5) / 1000,
   }
 end

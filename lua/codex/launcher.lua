@@ -12,6 +12,7 @@ local json = require "codex.json"
 local link = require "codex.link"
 local log = require "codex.log"
 local middleware = require "codex.middleware"
+local uv = require "luv"
 
 local M = {}
 
@@ -144,8 +145,12 @@ end
 
 -- ---- What the server asks ----------------------------------------------------------------------
 
+--- Writes a decision down; false and why only where it must not count, as that was impossible.
 local function audit(session, asked, record)
-  if session._audit and asked.question then session._audit:record(asked.question, record) end
+  if not session._audit or not asked.question then return true end
+  record.seconds = record.seconds or (uv.hrtime() - asked.since) / 1e9
+  local ok, err = session._audit:record(asked.question, record)
+  return ok or not session._audit.required, err
 end
 
 --- Sends the server the answer to one of its requests; the first answer counts.
@@ -180,7 +185,7 @@ end
 
 --- Nobody is there to be asked.
 function Session:_refuse(asked, why)
-  audit(self, asked, { decision = "decline", policy = "default", why = why, seconds = 0 })
+  audit(self, asked, { decision = "decline", policy = "default", why = why })
   decline(self, asked, why)
 end
 
@@ -207,7 +212,7 @@ end
 local function server_asks(session, method, id, line)
   local params = params_of(line)
   local asked = {
-    id = id, method = method, line = line, thread_id = params.threadId,
+    id = id, method = method, line = line, thread_id = params.threadId, since = uv.hrtime(),
     question = question_of(session, method, params),
   }
   session._asked[id] = asked
@@ -308,8 +313,16 @@ local function first_introduction(session, front, id, line)
   route(session, front, "initialize", id, line)
 end
 
+--- How a client introduces itself, for the audit log.
+local function name_of(params)
+  local info = type(params.clientInfo) == "table" and params.clientInfo or {}
+  return ("%s %s"):format(info.name or "?", info.version or "?")
+end
+
 local function initialize(session, front, id, line)
-  local capabilities = params_of(line).capabilities
+  local params = params_of(line)
+  local capabilities = params.capabilities
+  front.name = name_of(params)
   if session._shared and type(capabilities) == "table" then
     local methods = capabilities.optOutNotificationMethods
     for _, method in ipairs(type(methods) == "table" and methods or {}) do
@@ -351,18 +364,17 @@ function from_client.notification(session, message)
 end
 
 --- The decision a client took, for the audit log.
-local function client_decision(line)
-  local decoded = decode(line)
-  local result = type(decoded.result) == "table" and decoded.result or {}
-  local decision = result.decision or result.action
-  if type(decision) == "table" then decision = next(decision) end
-  return decoded.error and "error" or decision or "answered"
+local function client_decision(session, asked, message)
+  local record = approval.decision(asked.question, decode(message.line))
+  record.policy, record.client = "client", message.front.name
+  return audit(session, asked, record)
 end
 
 function from_client.result(session, message)
   local asked = session._asked[message.id]
   if asked and asked.question and not asked.settled then
-    audit(session, asked, { decision = client_decision(message.line), policy = "client" })
+    local ok, err = client_decision(session, asked, message)
+    if not ok then return decline(session, asked, err.message) end
   end
   session:_settle(message.id, message.line)
 end
@@ -372,6 +384,17 @@ from_client.error = from_client.result
 -- ---- Through the middlewares -------------------------------------------------------------------
 
 local error_body = { error = { code = link.codes.internal_error, message = "a middleware failed" } }
+
+--- What a middleware answered in place of policies and clients is a decision, too.
+local function middleware_decision(session, message)
+  local question = question_of(session, message.method, params_of(message.line))
+  if not question then return end
+  local record = approval.decision(question, message.outcome)
+  record.policy, record.seconds = "middleware " .. message.concluded_by, 0
+  local ok, err = audit(session, { question = question }, record)
+  local code = link.codes.internal_error
+  if not ok then message.outcome = { error = { code = code, message = err.message } } end
+end
 
 local function answer_server(session, message)
   local field = message.outcome.error and "error" or "result"
@@ -386,6 +409,7 @@ local function conclude(session, message)
   if message.kind == "request" and message.front then
     return message.front:answer(message.id, message.outcome)
   elseif message.kind == "request" then
+    middleware_decision(session, message)
     return answer_server(session, message)
   elseif is_answer and message.front then
     message.outcome = error_body

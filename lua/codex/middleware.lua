@@ -184,7 +184,10 @@ function M.pass(list, message, session)
       message.outcome = { drop = true }
       if message.kind == "request" then message:refuse(-32603, "a middleware failed") end
     end
-    if message.outcome then break end
+    if message.outcome then
+      message.concluded_by = middleware.name
+      break
+    end
   end
   return message
 end

@@ -263,13 +263,6 @@ local function opinion(policy, request)
   return policy.decide(request)
 end
 
-local function grant_of(decision)
-  if type(decision) ~= "table" then return nil end
-  local grant = { amendment = decision.amendment, network = decision.network,
-    permissions = decision.permissions, scope = decision.scope }
-  return next(grant) and grant or nil
-end
-
 local function is_no(decision)
   local word = type(decision) == "table" and decision.decision or decision
   return word == "decline" or word == "cancel"
@@ -291,7 +284,8 @@ local function accepted(request, policy, decision)
   local ok, problem = pcall(json.encode, result)
   if not ok then return nil, nil, tostring(problem) end
   local word = type(decision) == "table" and decision.decision or decision
-  return result, { decision = word, policy = policy.name, grant = grant_of(decision) }
+  local grant = approval.decision(request, { result = result }).grant
+  return result, { decision = word, policy = policy.name, grant = grant }
 end
 
 local function copy(request)
