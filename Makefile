@@ -12,6 +12,8 @@ LDFLAGS ?=
 WERROR  ?= -Werror
 SPECS   ?= tests
 BUSTED  ?=
+JOBS    ?=
+SPEC_TIMEOUT ?=
 V       ?= 0
 
 PACKAGES      = pkg-config libc6-dev lua5.4 liblua5.4-dev lua-luv-dev libuv1-dev libcjson-dev \
@@ -129,7 +131,7 @@ $(PEERS): tests/peers/package-lock.json
 	cd tests/peers && npm ci --no-progress && touch node_modules/.package-lock.json
 
 # ---- Test -----------------------------------------------------------------------------------------
-test: deps ## everything: C tests and specs; SPECS=tests/proc_spec.lua for some, BUSTED for options
+test: deps ## everything: C tests and specs; SPECS=tests/proc_spec.lua for some, BUSTED for options, JOBS=1
 	@$(MAKE) --no-print-directory all core-tests
 	@$(MAKE) --no-print-directory suite
 
@@ -137,7 +139,8 @@ core-tests: $(CORE_TESTS)
 	@for t in $(CORE_TESTS); do $$t || exit 1; done
 
 suite: # the specs alone, as they are built now
-	@$(RUN) $(WRAP) $(BUILD)/codex-lua tests/run.lua $(BUSTED) $(SPECS)
+	@$(RUN) WRAP="$(WRAP)" JOBS="$(JOBS)" SPEC_TIMEOUT="$(SPEC_TIMEOUT)" \
+	  $(BUILD)/codex-lua tests/run.lua $(BUSTED) $(SPECS)
 
 $(BUILD)/core/%_test: tests/core/%_test.c tests/core/test.h $(BUILD)/libcodexlua.a
 	@mkdir -p $(@D)
@@ -177,7 +180,8 @@ valgrind: deps ## C tests and the specs of the spine under valgrind
 	$(call need,valgrind)
 	@$(MAKE) --no-print-directory all $(CORE_TESTS)
 	@for t in $(CORE_TESTS); do CX_SLOW=1 $(VALGRIND) $$t || exit 1; done
-	@CX_SLOW=1 $(MAKE) --no-print-directory suite WRAP="$(VALGRIND)" SPECS="$(SPINE)"
+	@CX_SLOW=1 $(MAKE) --no-print-directory suite WRAP="$(VALGRIND)" SPECS="$(SPINE)" \
+	  SPEC_TIMEOUT=3600
 
 FUZZ_SECONDS ?= 30
 PARSERS      := lines json rpc buf err

@@ -34,6 +34,8 @@ uv.new_pipe():close() -- with its first stream a loop opens a spare descriptor, 
 -- CX_GC=stress: the collector is always in the middle of something.
 if os.getenv "CX_GC" == "stress" then collectgarbage("incremental", 100, 1000, 6) end
 
+require("tests.support.report").watch(busted)
+
 local before
 
 local function look()
