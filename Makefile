@@ -34,7 +34,7 @@ DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
 ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
-CORE     := err buf log lines json rpc spawn watch proc pipe link paths attach boot state host
+CORE     := err buf log lines json scan rpc envelope spawn watch proc pipe link paths attach boot state host
 BOOT     := async binary capability command error events exec files flags guard hook instance json log \
             notify options plugin proc sessions stream toml wakeup
 LOADABLE := httpd http edit ws
@@ -184,11 +184,11 @@ valgrind: deps ## C tests and the specs of the spine under valgrind
 	  SPEC_TIMEOUT=3600
 
 FUZZ_SECONDS ?= 30
-PARSERS      := lines json rpc buf err
+PARSERS      := lines json scan rpc envelope buf err
 fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each
 	$(call need,clang libclang-rt-dev)
 	@mkdir -p $(BUILD)/fuzz
-	@for t in lines json rpc; do \
+	@for t in lines json scan rpc; do \
 	  mkdir -p $(BUILD)/fuzz/$$t.corpus && \
 	  clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DIALECT) \
 	    -o $(BUILD)/fuzz/$$t tests/fuzz/$${t}_fuzz.c $(PARSERS:%=host/%.c) -lcjson && \

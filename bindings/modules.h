@@ -4,6 +4,7 @@
 
 #include <lua.h>
 
+int luaopen_codex_core_envelope(lua_State *L);
 int luaopen_codex_core_json(lua_State *L);
 int luaopen_codex_core_link(lua_State *L);
 int luaopen_codex_core_lines(lua_State *L);

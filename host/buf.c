@@ -55,6 +55,10 @@ void cx_buf_drop(cx_buf *buf, size_t n) {
   buf->len -= n;
 }
 
+void cx_buf_keep(cx_buf *buf, size_t n) {
+  if (n < buf->len) buf->len = n;
+}
+
 const char *cx_buf_bytes(const cx_buf *buf) { return buf->data ? buf->data + buf->start : ""; }
 
 void cx_buf_free(cx_buf *buf) {

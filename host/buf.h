@@ -4,6 +4,12 @@
 
 #include <stddef.h>
 
+/* Bytes that belong to somebody else. n = 0: none. */
+typedef struct cx_span {
+  const char *at;
+  size_t n;
+} cx_span;
+
 /* All zero is an empty buffer. The bytes in use are data[start .. start + len). */
 typedef struct cx_buf {
   char *data;
@@ -21,6 +27,9 @@ int cx_buf_add_string(cx_buf *buf, const char *text);
 
 /* Drops n bytes from the front (all of them where there are fewer). */
 void cx_buf_drop(cx_buf *buf, size_t n);
+
+/* Keeps the first n bytes alone (all of them where there are fewer). */
+void cx_buf_keep(cx_buf *buf, size_t n);
 
 /* The first byte in use; never NULL, also when empty. */
 const char *cx_buf_bytes(const cx_buf *buf);

@@ -15,11 +15,6 @@
 
 #include "buf.h"
 
-typedef struct cx_span {
-  const char *at;
-  size_t n; /* 0: absent */
-} cx_span;
-
 typedef enum { CX_RPC_REQUEST, CX_RPC_NOTIFICATION, CX_RPC_RESULT, CX_RPC_ERROR } cx_rpc_kind;
 
 /* Valid until the next call with the same scratch, and while the line is. */

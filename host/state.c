@@ -129,6 +129,7 @@ int cx__state_fill(lua_State *L) {
   for (const cx_boot_module *m = cx_boot_modules; m->name; m++)
     cx__state_preload(L, m->name, m->open);
   cx__state_preload(L, "codex.core.host", open_host);
+  cx__state_preload(L, "codex.core.envelope", luaopen_codex_core_envelope);
   cx__state_preload(L, "codex.core.json", luaopen_codex_core_json);
   cx__state_preload(L, "codex.core.lines", luaopen_codex_core_lines);
   cx__state_preload(L, "codex.core.link", luaopen_codex_core_link);

@@ -11,7 +11,9 @@ local may = {
   ["host/log"] = "err buf",
   ["host/lines"] = "err buf",
   ["host/json"] = "err buf",
+  ["host/scan"] = "err buf",
   ["host/rpc"] = "err buf json",
+  ["host/envelope"] = "err json rpc scan",
   ["host/paths"] = "err",
   ["host/harden"] = "err",
   ["host/boot"] = "",
@@ -32,7 +34,8 @@ local may = {
   ["bindings/bind"] = "err log",
   ["bindings/modules"] = "",
 }
-local binding = parsers .. " paths proc http httpd secret ws link bind argv parse modules"
+local binding = parsers
+  .. " scan envelope paths proc http httpd secret ws link bind argv parse modules"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {
