@@ -24,13 +24,15 @@ describe("the Codex that is run", function()
 
   it("is the option before all else", function()
     uv.os_setenv("CODEX_BINARY", "/elsewhere/codex")
-    assert.same({ path = peers.latest, source = "option" }, binary.resolve(peers.latest))
+    assert.same({ path = peers.latest, found = peers.latest, source = "option" },
+      binary.resolve(peers.latest))
   end)
 
   it("is CODEX_BINARY before PATH", function()
     uv.os_setenv("PATH", program(work .. "/bin/codex"):match "^(.+)/")
     uv.os_setenv("CODEX_BINARY", peers.middle)
-    assert.same({ path = peers.middle, source = "CODEX_BINARY" }, binary.resolve())
+    assert.same({ path = peers.middle, found = peers.middle, source = "CODEX_BINARY" },
+      binary.resolve())
   end)
 
   it("is the newest of the bundled ones before PATH", function()
@@ -42,13 +44,13 @@ describe("the Codex that is run", function()
     host.data_dir = work
     local found = binary.resolve()
     host.data_dir = before
-    assert.same({ path = newest, source = "bundle" }, found)
+    assert.same({ path = newest, found = newest, source = "bundle" }, found)
   end)
 
   it("is the one in PATH, but never one of a relative entry", function()
     local path = program(work .. "/bin/codex")
     uv.os_setenv("PATH", "build/binary-spec/bin:" .. work .. "/bin")
-    assert.same({ path = path, source = "PATH" }, binary.resolve())
+    assert.same({ path = path, found = path, source = "PATH" }, binary.resolve())
     uv.os_setenv("PATH", "build/binary-spec/bin")
     local found, err = binary.resolve()
     assert.is_nil(found)

@@ -4,6 +4,7 @@ local files = require "codex.files"
 local flags = require "codex.flags"
 local host = require "codex.core.host"
 local peers = require "tests.support.peers"
+local program = require "tests.support.program"
 local uv = require "luv"
 
 local work = peers.root .. "/build/capability-spec"
@@ -95,6 +96,81 @@ describe("what a Codex can do", function()
     local n = runs()
     assert.equal(peers.version.latest .. "\n", probe_elsewhere(path, "/dev/null/x").stdout)
     assert.equal(2 * n, runs())
+  end)
+
+  --- A program that prints this, as a shell says it, and otherwise is real Codex.
+  local function double(name, text)
+    local path = work .. "/" .. name
+    program.write(path, ("#!/bin/sh\n" .. text):gsub("CODEX", (peers.quote(peers.latest)
+      :gsub("%%", "%%%%"))), tonumber("755", 8))
+    return path
+  end
+
+  local function memory() return collectgarbage "count" end
+
+  for name, text in pairs {
+    warning = 'echo "(node:1) Warning: 20.20.2 is old"; echo; exec CODEX "$@"',
+    banner = 'printf "\\033[1mwelcome to tools 1.2.3\\033[0m\\r\\n"; exec CODEX "$@"',
+    colour = '[ "$1" = --version ] && printf "\\033[32mcodex-cli 0.169.0\\033[0m\\n" && exit\n'
+      .. 'exec CODEX "$@"',
+    stderr = 'exec CODEX "$@" 1>&2',
+    held = 'sleep 300 & echo $! >>$0.pids; exec CODEX "$@"',
+  } do
+    it("is known with a program around it: " .. name, function()
+      local started = uv.hrtime()
+      local c, err = capability.of(double("around-" .. name, text))
+      assert(c, tostring(err))
+      assert.equal(peers.version.latest, c.version)
+      assert.is_true(c.commands.exec["--json"])
+      assert.is_true(c.subcommands["app-server"])
+      assert.truthy(c.commands["exec fork"])
+      assert.is_true((uv.hrtime() - started) / 1e9 < 60)
+      for pid in (files.read(work .. "/around-" .. name .. ".pids") or ""):gmatch "%d+" do
+        uv.kill(math.tointeger(pid), "sigkill")
+      end
+    end)
+  end
+
+  for name, case in pairs {
+    endless = { "yes 0.169.0", "%-%-version' prints without end" },
+    ["endless-error"] = { "yes 0.169.0 1>&2", "did not end within" },
+    ["endless-help"] = { '[ "$1" = --version ] && exec CODEX "$@"; yes',
+      "help' prints without end" },
+    hangs = { "exec sleep 300", "did not end within" },
+    ["hanging-help"] = { '[ "$1" = --version ] && exec CODEX "$@"; exec sleep 300',
+      "help' did not end within" },
+    fails = { "echo sk-proj-0123456789abcdef >&2; exit 3",
+      "ended with code 3 and said: %[redacted%]" },
+    other = { "echo git version 2.39.5", "ended with code 0 and said: git version 2.39.5" },
+    silent = { "exit 0", "does not answer as Codex does: it ended with code 0$" },
+    killed = { "kill -9 $$", "was ended by signal 9" },
+    wrapped = { "exec /usr/bin/env no-such-node", "code 127 and said: .*no%-such%-node" },
+  } do
+    it("is not known, with a reason, from one that is odd: " .. name, function()
+      local path, before = double("odd-" .. name, case[1] .. "\n"), memory()
+      local c, err = capability.of(path, { timeout = 1 })
+      assert.is_nil(c)
+      assert.equal("unsupported", err.kind)
+      assert.matches(case[2], err.message)
+      assert.truthy(err.message:find(path, 1, true))
+      assert.is_true(memory() - before < 32 * 1024)
+    end)
+  end
+
+  it("is not known from one whose interpreter is not there, which is named", function()
+    for line, why in pairs {
+      ["#!/opt/no such/node"] = "its interpreter '/opt/no' is not there",
+      ["#! /opt/node --flag"] = "its interpreter '/opt/node' is not there",
+      ["#!/bin/sh\r"] = "its interpreter would be '/bin/sh\\r'",
+    } do
+      local path = work .. "/no-interpreter"
+      program.write(path, line .. "\nexit 0\n", tonumber("755", 8))
+      local c, err = capability.of(path)
+      assert.is_nil(c)
+      assert.same({ "spawn", "ENOENT" }, { err.kind, err.code })
+      assert.truthy(err.message:find(why, 1, true), err.message)
+      assert(uv.fs_unlink(path))
+    end
   end)
 
   it("cannot be asked from another program, and that is said", function()

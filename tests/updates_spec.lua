@@ -176,8 +176,8 @@ describe("updates.check", function()
     local cases = {
       [{ sources = { "apt" } }] = "option 'sources': 'apt' is none of codex, npm, homebrew, github",
       [{ channel = "beta" }] = "option 'channel': 'beta' is none of stable, alpha",
-      [{ method = "apt" }] = "option 'method': 'apt' is none of npm, bun, pnpm, vite-plus, "
-        .. "homebrew, standalone, unknown",
+      [{ method = "apt" }] = "option 'method': 'apt' is none of npm, bun, pnpm, yarn, volta, "
+        .. "asdf, mise, vite-plus, homebrew, standalone, unknown",
       [{ installed = "new" }] = "option 'installed': 'new' is no version",
       [{ supported = ">=0.1 <x" }] = "option 'supported': '<x' is no bound of versions",
       [{ every = -1 }] = "option 'every' must be a number of seconds, got -1",
@@ -508,10 +508,35 @@ describe("how Codex was installed", function()
       { "/opt/homebrew/lib" .. native, "npm", global },
       { "/home/me/my app" .. native, "npm",
         "npm install --prefix '/home/me/my app' @openai/codex@latest" },
+      { "/home/me/.npm-global/lib" .. native, "npm",
+        "npm install -g --prefix /home/me/.npm-global @openai/codex@latest" },
+      { "/home/me/.nvm/versions/node/v20.20.2/lib" .. native, "npm",
+        "npm install -g --prefix /home/me/.nvm/versions/node/v20.20.2 @openai/codex@latest" },
+      { "/home/me/.asdf/installs/nodejs/20.20.2/lib" .. native, "npm",
+        "npm install -g --prefix /home/me/.asdf/installs/nodejs/20.20.2 @openai/codex@latest"
+          .. " && asdf reshim nodejs" },
+      { "/home/me/.local/share/mise/installs/node/20.20.2/lib" .. native, "npm",
+        "npm install -g --prefix /home/me/.local/share/mise/installs/node/20.20.2 "
+          .. "@openai/codex@latest && mise reshim" },
       { "/home/me/.npm/_npx/0123abcd" .. native, "npm", "npx @openai/codex@latest" },
       { "/home/me/.bun/install/global" .. native, "bun", "bun install -g @openai/codex@latest" },
       { "/home/me/.local/share/pnpm/global/5/node_modules/.pnpm/@openai+codex@0.169.0" .. native,
         "pnpm", "pnpm add -g @openai/codex@latest" },
+      { "/home/me/.local/share/pnpm/store/v11/links/@openai/codex/0.169.0-linux-x64/26849f8b" -- 12
+        .. native, "pnpm", "pnpm add -g @openai/codex@latest" },
+      { "/home/me/app/node_modules/.pnpm/@openai+codex@0.169.0-linux-x64" .. native, "pnpm",
+        "pnpm add --dir /home/me/app @openai/codex@latest" },
+      { "/opt/bun/install/global" .. native, "bun",
+        "BUN_INSTALL=/opt/bun bun install -g @openai/codex@latest" },
+      { "/home/me/.config/yarn/global" .. native, "yarn", "yarn global add @openai/codex@latest" },
+      { "/usr/local/share/.config/yarn/global" .. native, "yarn",
+        "yarn global add @openai/codex@latest" },
+      { "/home/me/.volta/tools/image/packages/@openai/codex/lib" .. native, "volta",
+        "volta install @openai/codex@latest" },
+      { "/home/me/.local/share/mise/installs/npm-openai-codex/0.169.0/lib" .. native, "mise",
+        "mise upgrade npm:@openai/codex" },
+      { "/home/me/.local/share/mise/installs/codex/0.169.0/codex", "mise", "mise upgrade codex" },
+      { "/home/me/.asdf/installs/codex/0.169.0/bin/codex", "asdf", "asdf install codex latest" },
       { "/opt/homebrew/Caskroom/codex/0.154.0/bin/codex", "homebrew", "brew upgrade --cask codex" },
       { "/home/linuxbrew/.linuxbrew/Cellar/codex/0.154.0/bin/codex", "homebrew",
         "brew upgrade codex" },
@@ -527,7 +552,37 @@ describe("how Codex was installed", function()
     assert.is_nil((install.command("unknown", nil)))
     local _, note = install.command("standalone", "/usr/local/bin/codex")
     assert.truthy(note:find("'/usr/local/bin/codex'", 1, true))
-    assert.is_nil(select(2, install.command("standalone", cases[10][1])))
+    assert.is_nil(select(2, install.command("standalone", cases[#cases - 1][1])))
+  end)
+
+  it("is seen by what a manager leaves in a project", function()
+    local dir, remove = program.folder()
+    local path = dir .. "/my app" .. native
+    local package = "@openai/codex@latest"
+    local quoted = ("'%s/my app'"):format(dir)
+    assert(files.make_dir(dir .. "/my app/node_modules"))
+    local seen = {}
+    for i, mark in ipairs { "node_modules/.modules.yaml", "yarn.lock", "bun.lock", "none" } do
+      program.write(("%s/my app/%s"):format(dir, mark), "")
+      local method = install.method(path, env_of {})
+      seen[i] = method .. ": " .. install.command(method, path)
+      uv.fs_unlink(("%s/my app/%s"):format(dir, mark))
+    end
+    remove()
+    assert.same({
+      ("pnpm: pnpm add --dir %s %s"):format(quoted, package),
+      ("yarn: yarn --cwd %s add %s"):format(quoted, package),
+      ("bun: bun add --cwd %s %s"):format(quoted, package),
+      ("npm: npm install --prefix %s %s"):format(quoted, package),
+    }, seen)
+  end)
+
+  it("is seen by the shim where a project's packages are in the user's store", function()
+    local store = "/home/me/.local/share/pnpm/store/v11/links/@openai/codex/0.169.0-linux-x64/2684"
+    assert.equal("pnpm add --dir /home/me/app @openai/codex@latest", (install.command("pnpm",
+      store .. native, nil, "/home/me/app/node_modules/.bin/codex")))
+    assert.equal("pnpm add -g @openai/codex@latest", (install.command("pnpm", store .. native,
+      nil, "/home/me/.local/share/pnpm/bin/codex")))
   end)
 
   it("is what its launcher says, where the path leaves it open", function()

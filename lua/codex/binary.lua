@@ -1,13 +1,17 @@
 --- Which Codex is run.
 ---
 --- In this order: the option `binary`; CODEX_BINARY; a bundled binary beside the installation,
---- `codex/bundle/<platform>/<version>/codex`; `codex` in PATH, where the launcher that npm installs
---- is passed over for the native program behind it (the launcher is a Node script that starts the
---- same program; it costs some 90 ms and 43 MB more).
+--- `codex/bundle/<platform>/<version>/codex`; `codex` in PATH. The launcher that npm installs and
+--- the shims of other managers are passed over for the native program behind them: the launcher is
+--- a Node script that costs some 90 ms and 43 MB more, and who kills a shim may leave Codex behind.
 
 local E = require "codex.error"
 
 local M = {}
+
+local SHIMS = 4 -- in a row, until one is taken for what it is
+
+local PACKAGED = "/node_modules/.*/vendor/" -- in the path of a program that came by npm
 
 local triples = {
   ["linux-x64"] = "x86_64-unknown-linux-musl",
@@ -80,9 +84,13 @@ function M.behind_launcher(launcher)
   return found
 end
 
-local function native(path)
+--- Shims may lead to shims: a version manager's to that of a package manager.
+local function native(path, cwd, depth)
   local real = require("luv").fs_realpath(path)
-  return real and M.behind_launcher(real) or path
+  local found = real and M.behind_launcher(real)
+  if found or not real then return found or path end
+  local target = (depth or 0) < SHIMS and require("codex.shim").target(path, cwd)
+  return target and native(target, cwd, (depth or 0) + 1) or path
 end
 
 --- What npm's launcher would have put into the environment of the program behind it: that it was
@@ -90,7 +98,7 @@ end
 ---@param path string the native program
 ---@return table<string, string>
 function M.launcher_environment(path)
-  if not path:find "/node_modules/.*/vendor/" then return {} end
+  if not path:find(PACKAGED) then return {} end
   local env = { CODEX_MANAGED_BY_NPM = "1" }
   local tools = (path:match "^(.+)/codex/codex$" or "") .. "/path"
   if is_program(tools .. "/rg") then env.PATH = tools .. ":" .. (os.getenv "PATH" or "") end
@@ -99,30 +107,32 @@ end
 
 ---@class codex.Binary
 ---@field path string
+---@field found string the program that was named or is in PATH; it may be a shim
 ---@field source "option"|"CODEX_BINARY"|"bundle"|"npm"|"PATH"
 
 --- Finds the Codex binary.
 ---@param wanted? string a path, or a name to be looked up in PATH
+---@param cwd? string the folder that Codex will run in: version managers go by it
 ---@return codex.Binary?
 ---@return codex.Error? error of kind `spawn` that says where was looked
-function M.resolve(wanted)
+function M.resolve(wanted, cwd)
   local source = wanted and "option" or "CODEX_BINARY"
   wanted = wanted or os.getenv "CODEX_BINARY"
   if wanted and wanted ~= "" then
     local path = wanted:find "/" and wanted or in_path(wanted)
-    if path then return { path = native(path), source = source } end
+    if path then return { path = native(path, cwd), found = path, source = source } end
     local message = ("%s: there is no program '%s' in PATH"):format(source, wanted)
     return nil, E.new("spawn", message, { code = "ENOENT" })
   end
   local path = bundled()
-  if path then return { path = path, source = "bundle" } end
+  if path then return { path = path, found = path, source = "bundle" } end
   path = in_path "codex"
   if not path then
     return nil, E.new("spawn", "Codex was not found: option 'binary' and CODEX_BINARY are not set, "
       .. "nothing is bundled, and there is no 'codex' in PATH", { code = "ENOENT" })
   end
-  local behind = native(path)
-  return { path = behind, source = behind == path and "PATH" or "npm" }
+  local behind = native(path, cwd)
+  return { path = behind, found = path, source = behind:find(PACKAGED) and "npm" or "PATH" }
 end
 
 return M

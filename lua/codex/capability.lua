@@ -14,7 +14,9 @@ local proc = require "codex.proc"
 local M = {}
 
 local FORMAT = 1 -- of the cache file
-local PROBE_TIMEOUT = 20
+local PROBE_TIMEOUT = 20 -- seconds
+local OUTPUT_LIMIT = 1 << 20 -- bytes of one answer; the longest help has 20 KiB
+local SAID_LIMIT = 200 -- bytes of what a program said in an error
 
 ---@class codex.Capabilities
 ---@field path string
@@ -57,22 +59,73 @@ local function store(capabilities)
   if not ok then require("codex.log").debug("capabilities are not cached: %s", err) end
 end
 
+--- What goes wrong with a program that is no Codex, or one that does not work, in one line.
+local function complaint(path, argv, what)
+  local command = table.concat(argv, " ")
+  return E.new("unsupported", ("'%s %s' %s"):format(path, command, what))
+end
+
+--- The output of a program up to a limit; nil where it prints more.
+local function read_all(p)
+  local pieces, size = {}, 0
+  for piece in function() return p:read() end do
+    pieces[#pieces + 1], size = piece, size + #piece
+    if size > OUTPUT_LIMIT then return nil end
+  end
+  return table.concat(pieces)
+end
+
 --- Runs the binary with a CODEX_HOME of its own, so that nobody's config.toml colours the answer;
---- with the user's where no folder can be made.
-local function ask(path, argv)
+--- with the user's where no folder can be made. An error: it did not come to an end by itself.
+local function ask(path, argv, timeout)
   local home = files.cache_dir() .. "/probe-home"
   local env = { RUST_BACKTRACE = false, RUST_LOG = false }
   if files.make_dir(home) then env.CODEX_HOME = home end
-  return proc.run({ path, table.unpack(argv) }, { env = env, timeout = PROBE_TIMEOUT })
+  local p, err = proc.spawn({ path, table.unpack(argv) }, { env = env, timeout = timeout })
+  if not p then return nil, err end
+  local guard <close> = p -- luacheck: ignore 211
+  local text = read_all(p)
+  if not text then return nil, complaint(path, argv, "prints without end") end
+  local status = p:wait()
+  if status.reason then
+    return nil, complaint(path, argv, ("did not end within %g seconds"):format(timeout))
+  end
+  return { code = status.code, signal = status.signal, stdout = text, stderr = (p:stderr()) }
 end
 
-local function probe_version(path)
-  local result, err = ask(path, { "--version" })
+--- The version in what `codex --version` prints, where others may have printed lines around it:
+--- "codex-cli 0.169.0"; the first releases said the bare number.
+local function find_version(text)
+  local alone
+  for line in text:gsub("\27%[[%d;]*m", ""):gmatch "[^\r\n]+" do
+    local version = line:match "^%s*codex%-cli v?(%d+%.%d+%.%d+%S*)"
+    if version then return version end
+    alone = alone or line:match "^%s*v?(%d+%.%d+%.%d+%S*)%s*$"
+  end
+  return alone
+end
+
+--- How a program that is no Codex answered: its code, and the last that it said.
+local function answered(result)
+  local said = result.stderr:match "%S" and result.stderr or result.stdout
+  local last = (said:match "([^\r\n]*%S)%s*$" or ""):sub(-SAID_LIMIT)
+  local how = result.signal ~= 0 and ("was ended by signal %d"):format(result.signal)
+    or ("ended with code %d"):format(result.code)
+  if last == "" then return how end
+  last = require("codex.approval").visible(require("codex.log").redact(last))
+  return ("%s and said: %s"):format(how, last)
+end
+
+local function probe_version(path, timeout)
+  local argv = { "--version" }
+  local result, err = ask(path, argv, timeout)
   if not result then return nil, err end
-  local version = result.code == 0 and result.stdout:match "(%d+%.%d+%.%d+%S*)"
+  local version = result.code == 0
+    and (find_version(result.stdout) or find_version(result.stderr))
   if version then return version end
-  return nil, E.new("unsupported", ("'%s' does not answer --version as Codex does"):format(path),
-    { stderr = result.stderr, data = { exit_code = result.code } })
+  err = complaint(path, argv, "does not answer as Codex does: it " .. answered(result))
+  err.stderr, err.data = require("codex.log").redact(result.stderr), { exit_code = result.code }
+  return nil, err
 end
 
 --- Names under "Commands:" in a clap help text.
@@ -100,47 +153,69 @@ local function parse_features(text)
 end
 M.parse_features = parse_features
 
+--- Help may be on standard error, where something between us and Codex swaps the two.
+local function help_of(result)
+  return result.stdout:find("Usage:", 1, true) and result.stdout or result.stderr
+end
+
 --- The flags of one command, or nil where this binary has no such command: it then answers with the
---- help of another one.
-local function probe_command(path, command, version)
+--- help of another one. An error where it does not answer at all.
+local function probe_command(path, command, version, timeout)
   local argv = flags.argv(command, {}, version)
   if not argv then return nil end
   table.insert(argv, "--help")
-  local result = ask(path, argv)
-  if not result or result.code ~= 0 then return nil end
-  local set, named = flags.parse_help(result.stdout)
+  local result, err = ask(path, argv, timeout)
+  if not result then return nil, nil, err end
+  if result.code ~= 0 then return nil end
+  local help = help_of(result)
+  local set, named = flags.parse_help(help)
   if named ~= nil and named ~= command then return nil end
-  return set, result.stdout
+  return set, help
 end
 
-local function probe(path, print_)
-  local version, err = probe_version(path)
+--- Asks for the help of every command, that of Codex itself first; ends with the first that is not
+--- answered.
+local function probe_commands(path, capabilities, timeout)
+  local names, failed = {}, nil
+  for command in pairs(flags.commands) do
+    if command ~= "" then names[#names + 1] = command end
+  end
+  local function ask_one(command)
+    if failed then return end
+    local set, help, err = probe_command(path, command, capabilities.version, timeout)
+    failed = failed or err
+    capabilities.commands[command] = set
+    return help
+  end
+  capabilities.subcommands = parse_subcommands(ask_one "" or "")
+  async.map(names, ask_one, { concurrency = 4 })
+  return not failed, failed
+end
+
+local function probe(path, print_, timeout)
+  local version, err = probe_version(path, timeout)
   if not version then return nil, err end
   local capabilities = {
     format = FORMAT, path = path, version = version, fingerprint = print_,
     commands = {}, features = {}, subcommands = {},
   }
-  local names = {}
-  for command in pairs(flags.commands) do names[#names + 1] = command end
-  async.map(names, function(command)
-    local set, help = probe_command(path, command, version)
-    capabilities.commands[command] = set
-    if command == "" and help then capabilities.subcommands = parse_subcommands(help) end
-  end, { concurrency = 4 })
-  local listed = ask(path, { "features", "list" })
+  local ok
+  ok, err = probe_commands(path, capabilities, timeout)
+  if not ok then return nil, err end
+  local listed = ask(path, { "features", "list" }, timeout)
   if listed and listed.code == 0 then capabilities.features = parse_features(listed.stdout) end
   store(capabilities)
   return capabilities
 end
 
 --- The task that probes this binary: one, however many wait for it.
-local function begin_probe(path, print_)
+local function begin_probe(path, print_, timeout)
   local real = require("luv").fs_realpath(path)
   underway[print_] = underway[print_] or async.spawn(function()
     local done <close> = setmetatable({}, { -- luacheck: ignore 211
       __close = function() underway[print_] = nil end,
     })
-    return probe(real, print_)
+    return probe(real, print_, timeout)
   end)
   return underway[print_]
 end
@@ -148,9 +223,11 @@ end
 --- Probes a binary, or remembers.
 ---@async
 ---@param path string
+---@param opts? { timeout?: number } seconds for each question (20)
 ---@return codex.Capabilities?
----@return codex.Error?
-function M.of(path)
+---@return codex.Error? error kind `spawn`: it cannot be started; `unsupported`: it is no Codex, or
+---does not answer
+function M.of(path, opts)
   local print_ = fingerprint(path)
   if not print_ then
     return nil, E.new("spawn", ("there is no program '%s'"):format(path), { code = "ENOENT" })
@@ -158,7 +235,7 @@ function M.of(path)
   local known = remembered[print_] or load(print_)
   if not known then
     local err
-    known, err = begin_probe(path, print_):join()
+    known, err = begin_probe(path, print_, opts and opts.timeout or PROBE_TIMEOUT):join()
     if not known then return nil, err end
   end
   remembered[print_] = known
@@ -170,7 +247,8 @@ end
 ---@return codex.Capabilities?
 ---@return codex.Error?
 function M.capabilities(instance)
-  local binary, err = require("codex.binary").resolve(instance._settings.binary)
+  local binary, err = require("codex.binary").resolve(instance._settings.binary,
+    instance._settings.cwd)
   if not binary then return nil, err end
   return M.of(binary.path)
 end

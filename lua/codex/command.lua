@@ -241,7 +241,8 @@ end
 ---@return table<string, string|false>?
 ---@return codex.Error?
 function M.environment(instance)
-  local binary, err = require("codex.binary").resolve(instance._settings.binary)
+  local binary, err = require("codex.binary").resolve(instance._settings.binary,
+    instance._settings.cwd)
   if not binary then return nil, err end
   local env = instances.environment(instance)
   env.CODEX_BINARY, env.CODEX_HOME = binary.path, instances.home(instance)

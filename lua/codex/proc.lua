@@ -64,6 +64,34 @@ local why = {
   EMFILE = "too many open files",
 }
 
+--- The file that would be run: a name without a slash is looked up in PATH.
+local function file_of(name)
+  local uv = require "luv"
+  if name:find("/", 1, true) then return name end
+  for dir in (os.getenv "PATH" or ""):gmatch "[^:]+" do
+    local path = dir .. "/" .. name
+    if uv.fs_access(path, "X") then return path end
+  end
+end
+
+--- What is missing where the file itself is there: what runs it. A script names that in its first
+--- line; of others only the system knows.
+local function missing_interpreter(path, cwd)
+  local uv = require "luv"
+  local is_relative = cwd and path:sub(1, 1) ~= "/"
+  local fd = uv.fs_open(is_relative and cwd .. "/" .. path or path, "r", 0)
+  if not fd then return nil end
+  local head = uv.fs_read(fd, 256, 0) or ""
+  uv.fs_close(fd)
+  local interpreter = head:match "^#![ \t]*([^ \t\n]+)"
+  if not interpreter then return "the loader that it needs is not there" end
+  if interpreter:sub(-1) == "\r" then
+    return ("its first line ends with a carriage return, so its interpreter would be '%s\\r'")
+      :format(interpreter:sub(1, -2))
+  end
+  return ("its interpreter '%s' is not there"):format(interpreter)
+end
+
 --- The error for a program that could not be started.
 ---@param argv string[]
 ---@param given { cwd?: string }
@@ -71,7 +99,9 @@ local why = {
 ---@param text string what the code means
 ---@return codex.Error
 function M.spawn_error(argv, given, name, text)
-  local message = ("cannot start '%s': %s"):format(argv[1], why[name] or text)
+  local path = name == "ENOENT" and file_of(argv[1])
+  local reason = path and missing_interpreter(path, given.cwd) or why[name] or text
+  local message = ("cannot start '%s': %s"):format(argv[1], reason)
   if given.cwd and (name == "ENOENT" or name == "ENOTDIR") then
     local stat = require("luv").fs_stat(given.cwd)
     if not stat or stat.type ~= "directory" then

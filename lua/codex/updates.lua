@@ -344,7 +344,8 @@ end
 
 local function advise(job, answer)
   local status = status_of(job, answer)
-  local command, about = install.command(job.method, job.path, answer and answer.version)
+  local command, about = install.command(job.method, job.path, answer and answer.version,
+    job.shim)
   add_notes(job, answer)
   if about and status == "update" then note(job, "%s", about) end
   local untested = is_untested(job, answer)
@@ -370,8 +371,10 @@ end
 
 --- The program and its version. Without a program there must be a version.
 local function find_installed(job, instance)
-  local binary, err = require("codex.binary").resolve(instance._settings.binary)
+  local binary, err = require("codex.binary").resolve(instance._settings.binary,
+    instance._settings.cwd)
   job.path = binary and require("luv").fs_realpath(binary.path) or nil
+  job.shim = binary and binary.found
   if job.installed then
     job.installed_text = tostring(job.installed)
     return true
