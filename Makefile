@@ -61,8 +61,8 @@ say   = $(SAY_$(V))
 # ---- Build ----------------------------------------------------------------------------------------
 all: $(BUILD)/codex-lua $(BUILD)/libcodexlua.so $(MODULES) ## the program, library and modules
 
-$(BUILD)/codex-lua: $(BUILD)/host/main.o $(BUILD)/libcodexlua.a
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@.new $< $(BUILD)/libcodexlua.a -Wl,-E $(LIBS)
+$(BUILD)/codex-lua: $(BUILD)/host/main.o $(BUILD)/host/supervisor.o $(BUILD)/libcodexlua.a
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@.new $(filter %.o,$^) $(BUILD)/libcodexlua.a -Wl,-E $(LIBS)
 	@mv -f $@.new $@
 
 $(BUILD)/libcodexlua.a: $(LIB_OBJ)
