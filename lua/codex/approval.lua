@@ -13,6 +13,7 @@ local M = {}
 ---@alias codex.ApprovalKind
 ---| "command"|"file_change"|"permissions"|"user_input"|"elicitation"
 ---| "auth_refresh"|"attestation" only somebody with the account can answer these
+---| "client_request" what a client of a strict launcher wants to do without being asked
 ---| "unknown" a request of a newer Codex
 
 ---@class codex.ApprovalRequest
@@ -45,6 +46,8 @@ local M = {}
 ---@field schema? table elicitation: of the content
 ---@field url? string elicitation
 ---@field tool? codex.ApprovalTool elicitation: of an MCP tool call
+---@field what? string client_request: what it would do, in words
+---@field client? string client_request: name and version that the client gave itself
 ---@field persist? string[] elicitation: how long an answer may be kept, "session", "always"
 
 ---@class codex.ApprovalTool
@@ -425,6 +428,14 @@ end
 answer.auth_refresh = handed { "accessToken", "chatgptAccountId" }
 answer.attestation = handed { "token" }
 
+--- This goes to the launcher, not to Codex.
+function answer.client_request(_, decision)
+  if decision.decision == "accept_for_session" then
+    return refuse "what a client does is accepted once, or not at all"
+  end
+  return { allowed = decision.decision == "accept" }
+end
+
 function answer.unknown(request)
   return refuse("'%s' is unknown; it can only be refused with an error reply", request.method)
 end
@@ -568,6 +579,10 @@ function read_answer.elicitation(_, result)
   return { decision = "accept_for_session", grant = { scope = persist } }
 end
 
+function read_answer.client_request(_, result)
+  return { decision = result.allowed == true and "accept" or "decline" }
+end
+
 function read_answer.auth_refresh() return { decision = "accept" } end
 read_answer.attestation = read_answer.auth_refresh
 
@@ -588,19 +603,12 @@ end
 -- ---- Words for people --------------------------------------------------------------------------
 
 --- Characters that change how a line looks without being seen: bidirectional controls, zero-width
---- ones and fillers, line separators, tags.
-local invisible = {
-  { 0x80, 0x9f }, { 0xad, 0xad }, { 0x34f, 0x34f }, { 0x61c, 0x61c }, { 0x115f, 0x1160 },
-  { 0x180b, 0x180f }, { 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f },
-  { 0x3164, 0x3164 }, { 0xfeff, 0xfeff }, { 0xffa0, 0xffa0 }, { 0xfff0, 0xfffb },
-  { 0x1d173, 0x1d17a }, { 0xe0000, 0xe0fff },
-}
-
+--- ones, line separators, tags.
 local function is_invisible(code)
-  for _, range in ipairs(invisible) do
-    if code <= range[2] then return code >= range[1] end
-  end
-  return false
+  return (code >= 0x80 and code <= 0x9f) or code == 0xad or code == 0x61c
+    or (code >= 0x200b and code <= 0x200f) or (code >= 0x2028 and code <= 0x202e)
+    or (code >= 0x2060 and code <= 0x206f) or code == 0xfeff
+    or (code >= 0xe0000 and code <= 0xe007f)
 end
 
 local function shown_character(character)
@@ -628,21 +636,6 @@ function M.visible(text)
     pieces[#pieces + 1] = ("\\x%02X"):format(text:byte(bad))
     at = bad + 1
   end
-end
-
-local function escaped(character)
-  local code = utf8.codepoint(character)
-  if code < 0x10000 then return is_invisible(code) and ("\\u%04x"):format(code) or nil end
-  if not is_invisible(code) then return nil end
-  code = code - 0x10000
-  return ("\\u%04x\\u%04x"):format(0xd800 | code >> 10, 0xdc00 | code & 0x3ff)
-end
-
---- JSON that says the same and has nothing in it that a terminal would obey or that hides.
----@param text string valid JSON
----@return string
-function M.visible_json(text)
-  return (text:gsub("\127", "\\u007f"):gsub("[\xc2-\xf4][\x80-\xbf]+", escaped))
 end
 
 local DIFF_LINES = 200
@@ -732,6 +725,13 @@ end
 
 function tell.auth_refresh(_, lines) lines[1] = "Give new ChatGPT tokens" end
 function tell.attestation(_, lines) lines[1] = "Give an attestation token" end
+
+function tell.client_request(request, lines)
+  lines[1] = "Let a client do what nobody would be asked about"
+  add_text(lines, "  ", request.what or "?")
+  add_text(lines, "  client: ", request.client or "?")
+  add_text(lines, "  sends: ", request.method .. " " .. as_json(request.params), DIFF_LINES)
+end
 
 function tell.unknown(request, lines)
   lines[1] = "Something this version does not know"

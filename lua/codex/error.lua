@@ -59,4 +59,13 @@ function M.is(value, kind)
   return getmetatable(value) == Error and (kind == nil or value.kind == kind)
 end
 
+--- What an error says, whatever it is made of: its own way to say it may fail, too.
+---@param value any
+---@return string
+function M.text(value)
+  local ok, text = pcall(tostring, value)
+  if ok and type(text) == "string" then return text end
+  return ("a %s that cannot say what it is"):format(type(value))
+end
+
 return M

@@ -1,14 +1,23 @@
---- Between clients and one app-server: everything passes as it is, but for what Lua decides.
+--- Between clients and one app-server: what is understood passes as it is, but for what Lua decides
+--- otherwise.
 ---
---- Approvals go to the policies first. Where they have no opinion the client is asked, as if we
---- were not there; where one fails the answer is no. Middleware sees all messages. Several clients
---- may share the server: each has its ids and its threads, the first one introduces us all.
+--- What a client sends is read strictly, once (codex.intake); what cannot be understood in one way
+--- only is refused. Approvals go to the policies first. Where they have no opinion the client is
+--- asked, as if we were not there; where one fails the answer is no. An answer counts only from a
+--- client that was asked, while the question is open. Under `strict` no client is asked, and what
+--- a client does that would take decisions away from the policies is a question to them
+--- (codex.gate). Middleware sees all messages. Several clients may share the server: each has its
+--- ids and its threads, the first one introduces us all.
 
+local E = require "codex.error"
 local approval = require "codex.approval"
 local async = require "codex.async"
-local core = require "codex.core.link"
+local host = require "codex.core.host"
+local intake = require "codex.intake"
+local introduction = require "codex.introduction"
 local items = require "codex.items"
 local json = require "codex.json"
+local lane = require "codex.lane"
 local link = require "codex.link"
 local log = require "codex.log"
 local middleware = require "codex.middleware"
@@ -17,7 +26,13 @@ local uv = require "luv"
 local M = {}
 
 local HIGH_WATER, LOW_WATER = 8 << 20, 1 << 20 -- bytes that one side may lag behind the other
-local LINE_LIMIT = 1 << 30
+local MOST_UNREAD = 64 << 20 -- bytes that one of several clients may lag behind, for a while
+local UNREAD_SECONDS = 10 -- how long a client of several may lag behind by more than HIGH_WATER
+local LINE_LIMIT = 1 << 30 -- of the server's messages
+local CLIENT_LINE_LIMIT = 256 << 20
+local REFUSALS_LOGGED = 50 -- of one client
+
+local INTERNAL_ERROR, REFUSED = link.codes.internal_error, -32000
 
 ---@class codex.Session
 ---@field server codex.Link
@@ -28,11 +43,24 @@ Session.__name = "codex.session"
 ---@class codex.Front a client
 ---@field number integer
 ---@field peer codex.Link|table what takes `send(line)`, `unwritten()` and `close()`
+---@field name? string name and version that it gave itself
+---@field introduced? "asked"|"done" of several clients: whether it has introduced itself
 local Front = {}
 Front.__index = Front
 
 --- A list may change while one goes through it.
 local function copy(list) return table.move(list, 1, #list, 1, {}) end
+
+local function index_of(list, value)
+  for i, each in ipairs(list or {}) do
+    if each == value then return i end
+  end
+end
+
+local function remove(list, value)
+  local i = index_of(list, value)
+  return i and table.remove(list, i)
+end
 
 --- What is inside a message; an empty table where that is no JSON or no object.
 local function decode(line)
@@ -45,39 +73,26 @@ local function params_of(line)
   return type(params) == "table" and params or {}
 end
 
--- ---- One side's messages, in their order -------------------------------------------------------
-
---- A lane carries what comes from one side. While a middleware waits, what comes later queues up.
-local Lane = {}
-Lane.__index = Lane
-
-local function new_lane(deliver)
-  return setmetatable({ deliver = deliver, first = 1, last = 0 }, Lane)
+--- Calls a function that must not stop us: what it raises is returned as a text, after nil. Only
+--- the end of the script and of the task go on.
+local function attempt(fn, ...)
+  local values = table.pack(pcall(fn, ...))
+  if values[1] then return table.unpack(values, 2, values.n) end
+  local err = values[2]
+  if rawequal(err, host.exit) or E.is(err, "cancelled") then error(err, 0) end
+  return nil, E.text(err)
 end
 
-local function work(lane)
-  while lane.first <= lane.last do
-    local message = lane[lane.first]
-    lane[lane.first] = nil
-    lane.first = lane.first + 1
-    lane.deliver(message, true)
-  end
-  lane.busy = false
-end
-
-function Lane:take(message)
-  if not self.busy and not self.deliver(message, false) then return end
-  self.last = self.last + 1
-  self[self.last] = message
-  if self.busy then return end
-  self.busy = true
-  async.spawn(work, self)
+--- The beginning of what somebody else wrote, for the log: in one line, without secrets.
+local function shown(text)
+  local head = require("codex.recording").redact(text:sub(1, 2000)):gsub("%c", " ")
+  return approval.visible(log.redact(#head > 200 and head:sub(1, 200) .. "..." or head))
 end
 
 --- Nothing is lost without a word.
-local function too_long(who, why)
+local function too_long(who, why, limit)
   if why ~= "ETOOLONG" then return false end
-  log.error("%s sent a message of more than %d bytes; it is lost", who, LINE_LIMIT)
+  log.error("%s sent a message of more than %d bytes; it is lost", who, limit)
   return true
 end
 
@@ -87,14 +102,41 @@ function Session:_record(dir, line)
   if self._recording then self._recording:write(dir, line) end
 end
 
---- A client that does not keep up stops the server, until it has caught up.
+--- Ends one of several clients that does not take what it is sent.
+local function cut_off(session, front)
+  log.warn("client %d does not read what it is sent; it is cut off", front.number)
+  front.peer:close()
+  session:_lost(front)
+end
+
+--- Waits until a client that lags behind has caught up, or its time is over.
+local function wait_for_reader(session, front)
+  async.sleep(session._unread_seconds)
+  if front.behind and not front.gone then cut_off(session, front) end
+end
+
+--- A client that does not keep up stops the server, until it has caught up; of several clients only
+--- one that lags behind very far, and not for long.
 function Session:_watch(front)
-  if self._paused or front.peer:unwritten() < HIGH_WATER then return end
+  local behind = front.peer:unwritten()
+  if behind < HIGH_WATER then return end
+  if self._shared and not front.behind then
+    front.behind = async.spawn(wait_for_reader, self, front)
+  end
+  if self._paused or self._shared and behind < MOST_UNREAD then return end
   self._paused = true
   self.server:pause(true)
 end
 
+local function caught_up(front)
+  if not front.behind or front.peer:unwritten() > LOW_WATER then return end
+  local task = front.behind
+  front.behind = nil
+  if task ~= async.running() then task:cancel "it has caught up" end
+end
+
 function Session:_drained()
+  for _, front in ipairs(copy(self._fronts)) do caught_up(front) end
   if not self._paused then return end
   for _, front in ipairs(self._fronts) do
     if front.peer:unwritten() > LOW_WATER then return end
@@ -104,6 +146,7 @@ function Session:_drained()
 end
 
 function Front:send(line)
+  if self.gone then return end
   local ok = self.peer:send(line)
   if ok then self.session:_watch(self) else self.session:_lost(self) end
 end
@@ -111,6 +154,17 @@ end
 function Front:answer(id, outcome)
   local field = outcome.error and "error" or "result"
   self:send(('{"id":%s,"%s":%s}'):format(id, field, json.encode(outcome[field])))
+end
+
+function Front:refuse(id, code, message, data)
+  self:answer(id, { error = { code = code, message = message, data = data } })
+end
+
+--- Stops reading from a client, for as long as one of the reasons is there.
+function Front:hold(reason, on)
+  if (self.held[reason] or false) == on then return end
+  self.held[reason] = on or nil
+  if self.peer.pause then self.peer:pause(next(self.held) ~= nil) end
 end
 
 --- Who is told of a thread: those who opened it or its parent, else everybody.
@@ -149,22 +203,40 @@ end
 local function audit(session, asked, record)
   if not session._audit or not asked.question then return true end
   record.seconds = record.seconds or (uv.hrtime() - asked.since) / 1e9
-  local ok, err = session._audit:record(asked.question, record)
-  return ok or not session._audit.required, err
+  local ok, err = attempt(session._audit.record, session._audit, asked.question, record)
+  if ok or not session._audit.required then return true end
+  return false, err and E.text(err) or "it was not written down"
 end
 
---- Sends the server the answer to one of its requests; the first answer counts.
-function Session:_settle(id, line)
-  local asked = self._asked[id]
-  if asked then
-    if asked.settled then
-      log.info("a late answer to %s is dropped", asked.method)
-      return
-    end
-    asked.settled, asked.line, asked.question = true, nil, nil
+--- Sends the server the answer to one of its requests. The first answer counts.
+local function settle(session, asked, line)
+  if asked.settled then
+    log.info("a late answer to %s is dropped", asked.method)
+    return
   end
-  self:_record("c2s", line)
-  self.server:send(line)
+  asked.settled, asked.line, asked.question = true, nil, nil
+  if asked.own_id ~= asked.id then line = intake.with_id(line, asked.own_id) end
+  session:_record("c2s", line)
+  session.server:send(line)
+end
+
+local function settle_with(session, asked, field, value)
+  settle(session, asked, ('{"id":%s,"%s":%s}'):format(asked.id, field, json.encode(value)))
+end
+
+--- The answer of doubt: no, in the words of the request, or an error.
+local function decline(session, asked, why)
+  log.warn("%s is declined: %s", asked.method, why)
+  local result = asked.question and attempt(approval.safe, asked.question)
+  if result then return settle_with(session, asked, "result", result) end
+  settle_with(session, asked, "error", { code = INTERNAL_ERROR, message = why })
+end
+
+--- Nobody can be asked, or something went wrong.
+function Session:_refuse(asked, why)
+  if asked.settled then return end
+  audit(self, asked, { decision = "decline", policy = "default", why = why })
+  decline(self, asked, why)
 end
 
 local function show(session, asked)
@@ -172,21 +244,6 @@ local function show(session, asked)
   asked.shown = copy(session:_audience(asked.thread_id))
   for _, front in ipairs(copy(asked.shown)) do front:send(line) end
   if #asked.shown == 0 then session:_refuse(asked, "there is no client to ask") end
-end
-
---- The answer of doubt: no, in the words of the request, or an error.
-local function decline(session, asked, why)
-  local result = asked.question and approval.safe(asked.question)
-  log.warn("%s is declined: %s", asked.method, why)
-  local body = result and '"result":' .. json.encode(result)
-    or '"error":' .. json.encode { code = link.codes.internal_error, message = why }
-  session:_settle(asked.id, ('{"id":%s,%s}'):format(asked.id, body))
-end
-
---- Nobody is there to be asked.
-function Session:_refuse(asked, why)
-  audit(self, asked, { decision = "decline", policy = "default", why = why })
-  decline(self, asked, why)
 end
 
 --- Asks the policies; without an opinion of theirs the client is asked.
@@ -199,8 +256,17 @@ local function decide(session, asked)
   elseif result == nil then
     decline(session, asked, record.why or "declined")
   else
-    session:_settle(asked.id, ('{"id":%s,"result":%s}'):format(asked.id, json.encode(result)))
+    settle_with(session, asked, "result", result)
   end
+  return true
+end
+
+--- Whatever is raised on the way, there is an answer.
+local function decide_surely(session, asked)
+  local done, why = attempt(decide, session, asked)
+  if done or asked.settled then return end
+  log.error("%s: the decision failed: %s", asked.method, why)
+  session:_refuse(asked, "the decision failed")
 end
 
 local function question_of(session, method, params)
@@ -209,25 +275,53 @@ local function question_of(session, method, params)
   return question
 end
 
+--- What a client answers from its own knowledge, and nobody decides about.
+local clients_own = { ["item/tool/call"] = true, ["currentTime/read"] = true }
+
+--- The question in a request; nothing where it is none; nil and why where it makes no sense.
+local function read_question(session, asked)
+  local params = decode(asked.line).params
+  if params == nil then params = {} end
+  if type(params) ~= "table" or params[1] ~= nil then return nil, "its params are no object" end
+  asked.thread_id = params.threadId
+  local question, why = attempt(question_of, session, asked.method, params)
+  if why then return nil, why end
+  asked.question = question
+  return true
+end
+
+--- Nobody waits for an answer any more.
+local function over(asked)
+  asked.settled = true
+  if asked.task and asked.task ~= async.running() then asked.task:cancel "the question is over" end
+end
+
 local function server_asks(session, method, id, line)
-  local params = params_of(line)
-  local asked = {
-    id = id, method = method, line = line, thread_id = params.threadId, since = uv.hrtime(),
-    question = question_of(session, method, params),
-  }
-  session._asked[id] = asked
-  if not asked.question or not session._decides then return show(session, asked) end
-  asked.task = async.spawn(decide, session, asked)
+  local canonical = intake.canonical(id)
+  local before = session._asked[canonical]
+  if before then over(before) end
+  local asked = { id = canonical, own_id = id, method = method, line = line, since = uv.hrtime() }
+  session._asked[canonical] = asked
+  local ok, why = read_question(session, asked)
+  if not ok then
+    return session:_refuse(asked, "the request cannot be understood: " .. why)
+  end
+  if session._decides and asked.question then
+    asked.task = async.spawn(decide_surely, session, asked)
+  elseif session._strict and not clients_own[method] then
+    session:_refuse(asked, "it is not known what this asks")
+  else
+    show(session, asked)
+  end
 end
 
 --- A question is over. Whether the clients may hear of it: not where none of them was asked.
 local function resolved(session, params)
-  local id = params.requestId ~= nil and json.encode(params.requestId) or ""
+  local id = params.requestId ~= nil and intake.canonical(json.encode(params.requestId)) or ""
   local asked = session._asked[id]
   if not asked then return true end
   session._asked[id] = nil
-  asked.settled = true
-  if asked.task and asked.task ~= async.running() then asked.task:cancel "the question is over" end
+  over(asked)
   return asked.shown ~= nil
 end
 
@@ -244,7 +338,8 @@ function from_server.notification(session, message)
   if method == "serverRequest/resolved" then
     if not resolved(session, params_of(message.line)) then return end
   elseif items.concerns(method) then
-    session._items:note(method, params_of(message.line))
+    local _, why = attempt(session._items.note, session._items, method, params_of(message.line))
+    if why then log.error("%s could not be noted: %s", method, why) end
   end
   to_audience(session, message.method, message.line)
 end
@@ -252,30 +347,36 @@ end
 --- After these the client hears of the thread.
 local opens = { ["thread/start"] = true, ["thread/resume"] = true, ["thread/fork"] = true }
 
-local function learn(session, route, line)
-  if not session._shared and route.method ~= "initialize" then return end
+local route -- sends a client's request, below
+
+local function introduced(session, result)
+  local again = session._introduction:answered(result)
+  if again then route(session, again.front, "initialize", again.id, again.id, again.line) end
+end
+
+local function learn(session, known, line)
+  if not session._shared then return end
   local decoded = decode(line)
   local result = type(decoded.result) == "table" and decoded.result or {}
-  if route.method == "initialize" and decoded.result then session:_introduced(decoded.result) end
-  if opens[route.method] and type(result.thread) == "table" then
-    route.front.threads[result.thread.id] = true
+  if known.method == "initialize" then introduced(session, decoded.result) end
+  if opens[known.method] and type(result.thread) == "table" then
+    known.front.threads[result.thread.id or ""] = true
   end
 end
 
-local function with_id(line, id)
-  local decoded = decode(line)
-  decoded.id = json.decode(id)
-  return json.encode(decoded)
-end
-
 function from_server.result(session, message)
-  local route = session._routes[message.id]
-  if not route then return to_audience(session, nil, message.line) end
-  session._routes[message.id] = nil
-  learn(session, route, message.line)
+  local id = intake.canonical(message.id)
+  local known = session._routes[id]
+  if not known then
+    if not session._shared then return to_audience(session, nil, message.line) end
+    log.warn("an answer to nothing that a client asked is dropped: %s", shown(message.line))
+    return
+  end
+  session._routes[id] = nil
   local line = message.line
-  if route.id ~= message.id then line = with_id(line, route.id) end
-  route.front:send(line)
+  if known.id ~= message.id then line = intake.with_id(line, known.id) end
+  known.front:send(line)
+  learn(session, known, message.line)
 end
 
 from_server.error = from_server.result
@@ -284,83 +385,98 @@ from_server.error = from_server.result
 
 local from_client = {}
 
---- Sends it under its own id, or where another client uses that now, under one of ours.
-local function route(session, front, method, id, line)
+--- Sends it under its own id, or where another request uses that now, under one of ours. `own_id`
+--- is how the client wrote it.
+function route(session, front, method, id, own_id, line)
   local wire_id = id
   if session._routes[id] then
     session._numbers = session._numbers + 1
     wire_id = ('"codex-lua-route:%d"'):format(session._numbers)
-    line = with_id(line, wire_id)
+    line = intake.with_id(line, wire_id)
   end
-  session._routes[wire_id] = { front = front, id = id, method = method }
+  session._routes[wire_id] = { front = front, id = own_id, method = method }
   session:_record("c2s", line)
   session.server:send(line)
-end
-
---- What the first client says of itself is said for all: in a shared session every client may use
---- the experimental methods, and notifications it does not want are kept from it here.
-local function first_introduction(session, front, id, line)
-  session._initialize = { waiting = {} }
-  if session._shared then
-    local decoded = decode(line)
-    local params = type(decoded.params) == "table" and decoded.params or {}
-    params.capabilities = type(params.capabilities) == "table" and params.capabilities or {}
-    params.capabilities.experimentalApi = true
-    params.capabilities.optOutNotificationMethods = nil
-    decoded.params = params
-    line = json.encode(decoded)
-  end
-  route(session, front, "initialize", id, line)
 end
 
 --- How a client introduces itself, for the audit log.
 local function name_of(params)
   local info = type(params.clientInfo) == "table" and params.clientInfo or {}
-  return ("%s %s"):format(info.name or "?", info.version or "?")
+  return ("%s %s"):format(E.text(info.name or "?"), E.text(info.version or "?"))
 end
 
-local function initialize(session, front, id, line)
-  local params = params_of(line)
-  local capabilities = params.capabilities
-  front.name = name_of(params)
-  if session._shared and type(capabilities) == "table" then
-    local methods = capabilities.optOutNotificationMethods
-    for _, method in ipairs(type(methods) == "table" and methods or {}) do
-      front.opt_out[method] = true
-    end
+--- The notifications that a client does not want, and that are kept from it here: we want them, and
+--- other clients may. What is no list of texts is left to Codex, which refuses it.
+local function unwanted(capabilities)
+  local methods, set = capabilities.optOutNotificationMethods, {}
+  if type(methods) ~= "table" then return nil end
+  for i, method in pairs(methods) do
+    if math.type(i) ~= "integer" or type(method) ~= "string" then return nil end
+    set[method] = true
   end
-  local known = session._initialize
-  if not known or not session._shared then return first_introduction(session, front, id, line) end
-  if known.result then return front:answer(id, known) end
-  table.insert(known.waiting, { front = front, id = id })
+  return set
 end
 
-function Session:_introduced(result)
-  local known = self._initialize
-  if not known then return end
-  known.result = result
-  for _, each in ipairs(known.waiting) do each.front:answer(each.id, known) end
-  known.waiting = {}
+--- What is sent in place of a client's introduction. What one of several clients says of itself is
+--- said for all: every client may use the experimental methods.
+local function own_introduction(session, front, line)
+  local decoded = decode(line)
+  local params = type(decoded.params) == "table" and decoded.params or {}
+  front.name = name_of(params)
+  local capabilities = type(params.capabilities) == "table" and params.capabilities or {}
+  local set = session._looks and unwanted(capabilities)
+  front.opt_out = set or {}
+  if not set and not session._shared then return line end
+  if set then capabilities.optOutNotificationMethods = nil end
+  if session._shared then capabilities.experimentalApi = true end
+  params.capabilities, decoded.params = capabilities, params
+  return json.encode(decoded)
+end
+
+local function initialize(session, message)
+  local front, own_id = message.front, message.own_id
+  local line = own_introduction(session, front, message.line)
+  if session._shared and not session._introduction:take(front, own_id, line) then return end
+  route(session, front, "initialize", message.id, own_id, line)
 end
 
 function from_client.request(session, message)
   local front = message.front
-  if message.method == "initialize" then
-    return initialize(session, front, message.id, message.line)
+  if message.method == "initialize" then return initialize(session, message) end
+  if session._shared then
+    if not introduction.admits(front, message.own_id) then return end
+    if message.method == "thread/unsubscribe" then
+      front.threads[params_of(message.line).threadId or ""] = nil
+    end
   end
-  if message.method == "thread/unsubscribe" and session._shared then
-    front.threads[params_of(message.line).threadId or ""] = nil
-  end
-  route(session, front, message.method, message.id, message.line)
+  route(session, front, message.method, message.id, message.own_id, message.line)
 end
 
 function from_client.notification(session, message)
   if message.method == "initialized" and session._shared then
-    if session._initialized then return end
-    session._initialized = true
+    if not session._introduction:confirmed(message.front) then return end
   end
   session:_record("c2s", message.line)
   session.server:send(message.line)
+end
+
+--- Why a client's answer does not count; nil where it does.
+local function objection(session, message)
+  local asked = session._asked[message.id]
+  if not asked then return "nobody asked" end
+  if asked.settled then return "the question is over" end
+  if not index_of(asked.shown, message.front) then return "this client was not asked" end
+  return intake.problem_in_answer(message.line, asked.method)
+end
+
+--- Whether a client's message may go on at all.
+local function counts(session, message)
+  if message.kind ~= "result" and message.kind ~= "error" then return true end
+  local why = objection(session, message)
+  if not why then return true end
+  session:_record("c2s", message.line)
+  message.front:note_refusal("an answer", why, message.line)
+  return false
 end
 
 --- The decision a client took, for the audit log.
@@ -371,112 +487,212 @@ local function client_decision(session, asked, message)
 end
 
 function from_client.result(session, message)
+  if not counts(session, message) then return end -- it may have waited for a middleware
   local asked = session._asked[message.id]
-  if asked and asked.question and not asked.settled then
-    local ok, err = client_decision(session, asked, message)
-    if not ok then return decline(session, asked, err.message) end
+  if asked.question then
+    local ok, why = client_decision(session, asked, message)
+    if not ok then return decline(session, asked, why) end
   end
-  session:_settle(message.id, message.line)
+  settle(session, asked, message.line)
 end
 
 from_client.error = from_client.result
 
+-- ---- What a client may not do by itself --------------------------------------------------------
+
+local function gate_question(session, message)
+  if not session._strict or message.kind == "result" or message.kind == "error" then return nil end
+  local params = decode(message.line).params
+  return require("codex.gate").question(message.kind, message.method, params)
+end
+
+--- Asks the policies about a client's message. True when it may go on.
+local function ask_about(session, message, question)
+  question.client = message.front.name
+  local result, record = session._decider:decide(question)
+  if result and result.allowed == true then return true end
+  local why = record and record.policy ~= "default" and ("declined by %s"):format(record.policy)
+    or "no policy allows it"
+  return false, ("codex-lua --strict: %s: %s"):format(question.what, why)
+end
+
+--- Whether the policies let a client's message through; where they do not, the client is told why.
+local function may_pass(session, message)
+  local question = gate_question(session, message)
+  if not question then return true end
+  local front = message.front
+  local allowed, why = attempt(ask_about, session, message, question)
+  if allowed == true and not front.gone then return true end
+  if allowed == nil then
+    log.error("%s: the decision failed: %s", message.method, why)
+    why = ("codex-lua --strict: %s: the decision failed"):format(question.what)
+  end
+  front:note_refusal(message.method, why, message.line)
+  if message.kind == "request" then
+    front:refuse(message.own_id, REFUSED, why, { method = message.method, reason = question.what })
+  end
+  return false
+end
+
 -- ---- Through the middlewares -------------------------------------------------------------------
 
-local error_body = { error = { code = link.codes.internal_error, message = "a middleware failed" } }
+local error_body = { code = INTERNAL_ERROR, message = "a middleware failed" }
 
 --- What a middleware answered in place of policies and clients is a decision, too.
 local function middleware_decision(session, message)
-  local question = question_of(session, message.method, params_of(message.line))
+  local question = attempt(question_of, session, message.method, params_of(message.line))
   if not question then return end
-  local record = approval.decision(question, message.outcome)
+  local record = attempt(approval.decision, question, message.outcome) or { decision = "error" }
   record.policy, record.seconds = "middleware " .. message.concluded_by, 0
-  local ok, err = audit(session, { question = question }, record)
-  local code = link.codes.internal_error
-  if not ok then message.outcome = { error = { code = code, message = err.message } } end
+  local ok, why = audit(session, { question = question }, record)
+  if not ok then message.outcome = { error = { code = INTERNAL_ERROR, message = why } } end
 end
 
-local function answer_server(session, message)
-  local field = message.outcome.error and "error" or "result"
-  local line = ('{"id":%s,"%s":%s}'):format(message.id, field, json.encode(message.outcome[field]))
+local function answer_server(session, id, outcome)
+  local field = outcome.error and "error" or "result"
+  local line = ('{"id":%s,"%s":%s}'):format(id, field, json.encode(outcome[field]))
   session:_record("c2s", line)
   session.server:send(line)
 end
 
---- A middleware has decided: the message goes no further, but nobody is left waiting.
+--- A message goes no further, but nobody is left waiting.
 local function conclude(session, message)
-  local is_answer = message.kind == "result" or message.kind == "error"
-  if message.kind == "request" and message.front then
-    return message.front:answer(message.id, message.outcome)
-  elseif message.kind == "request" then
+  local kind, front = message.kind, message.front
+  if kind == "request" and front then return front:answer(message.own_id, message.outcome) end
+  if kind == "request" then
     middleware_decision(session, message)
-    return answer_server(session, message)
-  elseif is_answer and message.front then
-    message.outcome = error_body
-    return answer_server(session, message)
-  elseif is_answer then
-    message.line = ('{"id":%s,"error":%s}'):format(message.id, json.encode(error_body.error))
-    from_server.error(session, message)
+    return answer_server(session, message.id, message.outcome)
   end
+  if kind == "notification" then return end
+  if not front then
+    message.line = ('{"id":%s,"error":%s}'):format(message.id, json.encode(error_body))
+    return from_server.error(session, message)
+  end
+  local asked = session._asked[message.id]
+  if asked and not asked.settled then session:_refuse(asked, error_body.message) end
 end
 
 local function method_of(session, message)
   if message.method then return message.method end
-  local known = message.front and session._asked[message.id] or session._routes[message.id]
+  local known
+  if message.front then
+    known = session._asked[message.id]
+  else
+    known = session._routes[intake.canonical(message.id)]
+  end
   return known and known.method
 end
 
---- What a side's messages go through; true when it has to be done in a task, as one may wait.
-local function deliverer(session, chain, handlers)
+--- Shows a message to its middlewares; true when it goes on.
+local function through(session, list, message)
+  local method = message.method
+  message.method = method_of(session, message)
+  middleware.pass(list, message, session)
+  message.method = method or message.method
+  if not message.outcome then return true end
+  conclude(session, message)
+  return false
+end
+
+--- What the server's messages go through; true when it has to be done in a task, as one may wait.
+local function server_side(session)
+  local chain = session._from_server
   return function(message, in_task)
     local list = chain:of(message.kind, method_of(session, message))
-    if not list then return handlers[message.kind](session, message) and nil end
-    if not in_task then return true end
-    local method = message.method
-    message.method = method_of(session, message)
-    middleware.pass(list, message, session)
-    message.method = method or message.method
-    if message.outcome then return conclude(session, message) end
-    handlers[message.kind](session, message)
+    if list and not in_task then return true end
+    if not list or through(session, list, message) then
+      from_server[message.kind](session, message)
+    end
+    return false
+  end
+end
+
+--- Likewise a client's messages.
+local function client_side(session)
+  local chain = session._from_client
+  return function(message, in_task)
+    if message.front.gone or not counts(session, message) then return false end
+    local list = chain:of(message.kind, method_of(session, message))
+    if not in_task and (list or gate_question(session, message)) then return true end
+    if list and not through(session, list, message) then return false end
+    if not may_pass(session, message) then return false end
+    from_client[message.kind](session, message)
+    return false
+  end
+end
+
+--- What becomes of a message that raised an error on its way.
+local function failed(session)
+  return function(message, why)
+    log.error("%s from the %s: %s", message.method or message.kind, message.from, why)
+    if message.front then
+      message.outcome = { error = { code = INTERNAL_ERROR, message = "the launcher failed" } }
+      return conclude(session, message)
+    end
+    if message.kind ~= "request" then return end
+    local asked = session._asked[intake.canonical(message.id)]
+    if asked then return session:_refuse(asked, "the launcher failed") end
+    answer_server(session, message.id, { error = error_body })
   end
 end
 
 -- ---- Clients come and go -----------------------------------------------------------------------
 
---- Adds a client. `peer` takes send(line) -> ok, unwritten() and close().
+--- Adds a client. `peer` takes send(line) -> ok, unwritten() and close(), and perhaps pause(on).
 ---@param peer table
 ---@return codex.Front
 function Session:add(peer)
   self._numbers = self._numbers + 1
   local front = setmetatable({
-    session = self, peer = peer, number = self._numbers, threads = {}, opt_out = {},
+    session = self, peer = peer, number = self._numbers, threads = {}, opt_out = {}, held = {},
+    refusals = 0,
   }, Front)
-  front.lane = new_lane(deliverer(self, self._from_client, from_client))
+  front.lane = lane.new(client_side(self), failed(self),
+    function(full) front:hold("lane", full) end)
   table.insert(self._fronts, front)
   return front
 end
 
---- One message of the client, as it came.
----@param kind codex.MessageKind
----@param method? string
----@param id? string JSON text
----@param line string
-function Front:take(kind, method, id, line)
-  self.lane:take { from = "client", front = self, kind = kind, method = method, id = id,
-    line = line }
-end
-
---- What is no message is none of our business, but for the record.
-function Session:take_junk(line, why)
-  if too_long("a client", why) then return end
-  self:_record("c2s", line)
-  self.server:send(line)
-end
-
-local function remove(list, value)
-  for i, each in ipairs(list) do
-    if each == value then return table.remove(list, i) end
+--- Says in the log what was not passed on, but not for ever.
+function Front:note_refusal(what, why, line)
+  self.refusals = self.refusals + 1
+  if self.refusals > REFUSALS_LOGGED then return end
+  log.warn("client %d: %s is not passed on: %s: %s", self.number, shown(what), shown(why),
+    shown(line))
+  if self.refusals == REFUSALS_LOGGED then
+    log.warn("client %d: more of this is not logged", self.number)
   end
+end
+
+--- What is not understood exactly is not passed on.
+local function reject(front, line, fault)
+  local session = front.session
+  session:_record("c2s", line)
+  front:note_refusal("a message", fault.problem, line)
+  front:refuse(fault.id, fault.code, fault.problem)
+end
+
+--- What is wrong with a message that is to be sent in place of this one.
+local function check_replacement(message)
+  return function(line)
+    local taken, fault = intake.read(line)
+    if not taken then return fault.problem end
+    local same = taken.kind == message.kind and taken.id == message.id
+      and (taken.method == nil or taken.method == message.method)
+    if not same then return "it would be another message" end
+    local asked = not taken.method and message.front.session._asked[message.id]
+    return asked and intake.problem_in_answer(line, asked.method) or nil
+  end
+end
+
+--- One message of the client, as it came.
+---@param line string
+function Front:take(line)
+  if self.gone then return end
+  local message, fault = intake.read(line)
+  if not message then return reject(self, line, fault) end
+  message.from, message.front, message.check = "client", self, check_replacement(message)
+  self.lane:take(message)
 end
 
 local function is_alone(session, thread_id)
@@ -492,9 +708,6 @@ function Session:_lost(front)
   remove(self._fronts, front)
   if front.gone then return end
   front.gone = true
-  for id, each in pairs(self._routes) do
-    if each.front == front then self._routes[id] = { front = front, id = each.id } end
-  end
   self:_drained()
   for _, asked in pairs(self._asked) do
     local was_asked = asked.shown and remove(asked.shown, front)
@@ -534,27 +747,26 @@ function Session:request(method, params, opts) return self.server:request(method
 -- ---- Opening and ending ------------------------------------------------------------------------
 
 local function server_options(session, given)
-  local lane = new_lane(deliverer(session, session._from_server, from_server))
+  local from = lane.new(server_side(session), failed(session))
   return {
     name = "the app-server", raw = true, prefix = "codex-lua:", stderr = "inherit",
     line_limit = LINE_LIMIT, cwd = given.cwd, env = given.env, clear_env = given.clear_env,
     on_message = function(kind, method, id, line)
       session:_record("s2c", line)
-      lane:take { from = "server", kind = kind, method = method, id = id, line = line }
+      from:take { from = "server", kind = kind, method = method, id = id, line = line }
     end,
     on_junk = function(line, why)
-      if too_long("the server", why) then return end
+      if too_long("the server", why, LINE_LIMIT) then return end
       session:_record("s2c", line)
-      for _, front in ipairs(session._fronts) do front:send(line) end
+      for _, front in ipairs(copy(session._fronts)) do front:send(line) end
     end,
     on_drain = function()
-      for _, front in ipairs(session._fronts) do
-        if front.peer.pause then front.peer:pause(session.server:unwritten() > HIGH_WATER) end
-      end
+      local behind = session.server:unwritten() > HIGH_WATER
+      for _, front in ipairs(session._fronts) do front:hold("server", behind) end
     end,
     on_closed = function(err)
       session._gone = err
-      session._over:notify()
+      session._over_signal:notify()
     end,
   }
 end
@@ -565,11 +777,13 @@ end
 ---@field env? table<string, string|false>
 ---@field policies? codex.Policy[]
 ---@field policy_timeout? number seconds (60)
----@field strict? boolean where no policy has an opinion the answer is no; the client is not asked
+---@field strict? boolean where no policy has an opinion the answer is no; the client is not asked,
+---  and what it may do by itself is what decides nothing
 ---@field middleware? codex.Middleware[]
 ---@field recording? table what takes write(dir, line)
 ---@field audit? table an audit log
 ---@field shared? boolean there will be more than one client
+---@field unread_seconds? number how long one of several clients may leave 8 MiB unread (10)
 ---@field on_lost? fun(front: codex.Front) a client is gone
 
 --- Starts the server behind the clients that will be added.
@@ -584,11 +798,14 @@ function M.open(given)
     log = function(level, message) log[level]("%s", message) end,
   })
   if not decider then return nil, err end
+  local decides = #policies > 0 or given.strict or false
   local session = setmetatable({
     _fronts = {}, _routes = {}, _asked = {}, _items = items.new(), _numbers = 0,
-    _over = async.signal(),
+    _over_signal = async.signal(), _introduction = introduction.new(),
     _recording = given.recording, _audit = given.audit, _strict = given.strict,
-    _decides = #policies > 0 or given.strict or false, _shared = given.shared or false,
+    _decides = decides, _shared = given.shared or false,
+    _looks = decides or given.shared or #list > 0, -- at the server's notifications
+    _unread_seconds = given.unread_seconds or UNREAD_SECONDS,
     _on_lost = given.on_lost, _from_client = middleware.chain(list, "client"),
     _from_server = middleware.chain(list, "server"), _decider = decider,
   }, Session)
@@ -605,9 +822,12 @@ end
 function Session:add_stdio(on_end)
   local front, peer, err
   peer, err = link.stdio {
-    raw = true, line_limit = LINE_LIMIT, name = "the client", on_closed = on_end,
-    on_message = function(...) front:take(...) end,
-    on_junk = function(line, why) self:take_junk(line, why) end,
+    raw = true, line_limit = CLIENT_LINE_LIMIT, name = "the client", on_closed = on_end,
+    on_message = function(_, _, _, line) front:take(line) end,
+    on_junk = function(line, why)
+      if not too_long("a client", why, CLIENT_LINE_LIMIT) then return front:take(line) end
+      front:refuse("null", link.codes.invalid_request, "the message is too long")
+    end,
     on_drain = function()
       if peer:status().write_error then self:_lost(front) else self:_drained() end
     end,
@@ -621,25 +841,33 @@ end
 ---@async
 ---@param connection codex.WsConnection
 function Session:serve(connection)
+  local room = async.signal()
+  local held = false
   local front = self:add {
     send = function(_, line) return connection:post(line) end,
     unwritten = function() return connection:unsent() end,
-    close = function() connection:close() end,
+    close = function() connection:close(1013, "what was sent was not read") end,
+    pause = function(_, on)
+      held = on
+      room:notify()
+    end,
   }
   connection.on_event = function() self:_drained() end
   for text in connection:messages() do
-    local line = text:find "[\r\n]" and text:gsub("[\r\n]", " ") or text
-    local kind, method, id = core.read(line)
-    if kind then front:take(kind, method, id, line) else self:take_junk(line, "EJSON") end
+    while held and not connection:is_closed() do room:wait() end
+    front:take(text)
   end
   self:_lost(front)
 end
+
+--- The longest message of a client, in bytes.
+M.client_line_limit = CLIENT_LINE_LIMIT
 
 --- Waits for the end of the server.
 ---@async
 ---@return codex.Error
 function Session:wait()
-  while not self._gone do self._over:wait() end
+  while not self._gone do self._over_signal:wait() end
   return self._gone
 end
 

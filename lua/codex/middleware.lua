@@ -6,9 +6,13 @@
 ---       handle = function(message) message:refuse(-32000, "threads are not deleted here") end,
 ---     }
 ---
---- A message that nobody touches goes on byte for byte. When a handler raises an error, its message
---- does not go on: a request is refused, anything else dropped, and the log says so.
+--- A message that nobody touches goes on byte for byte. What a handler is shown is what the other
+--- side will read: each gets the message anew, and changing its tables changes nothing until
+--- `message:replace`. When a handler raises an error, or returns something, its message does not go
+--- on: a request is refused, anything else dropped, and the log says so.
 
+local E = require "codex.error"
+local host = require "codex.core.host"
 local json = require "codex.json"
 local options = require "codex.options"
 
@@ -29,6 +33,18 @@ local Middleware = {}
 Middleware.__index = Middleware
 Middleware.__name = "codex.middleware"
 
+local function check_methods(where, on)
+  if type(on) ~= "table" then return end
+  local count = 0
+  for _, method in pairs(on) do
+    count = count + 1
+    if type(method) ~= "string" or on[count] == nil then
+      options.raise(where .. ": option 'on' must be a method or a list of methods")
+    end
+  end
+  if count == 0 then options.raise(where .. ": option 'on' is an empty list") end
+end
+
 --- Checks a middleware and gives it its type.
 ---@param given codex.MiddlewareOptions
 ---@return codex.Middleware
@@ -44,6 +60,7 @@ function M.new(given)
   if given.from ~= nil and given.from ~= "client" and given.from ~= "server" then
     options.raise(("%s: option 'from' is client or server, got %s"):format(where, given.from))
   end
+  check_methods(where, given.on)
   return setmetatable(given, Middleware)
 end
 
@@ -53,34 +70,70 @@ function M.is(value) return getmetatable(value) == Middleware end
 
 -- ---- Messages ----------------------------------------------------------------------------------
 
----@class codex.Message
+---@class codex.Message what a handler is shown; none of its fields can be set
 ---@field from "client"|"server"
 ---@field kind codex.MessageKind
 ---@field method string of a result: that of its request
+---@field id string JSON text
 ---@field params any of a request or a notification
 ---@field result any
 ---@field error any
----@field line string as it came
+---@field line string as it stands
 local Message = {}
 
+--- What a view shows, and what was decided through it. Not in the view, where a handler could set
+--- it.
+local states = setmetatable({}, { __mode = "k" })
+
+local plain = options.set { "from", "kind", "method", "id", "line" }
+local inside = options.set { "params", "result", "error" }
+
+local function inside_of(state)
+  state.decoded = state.decoded or json.decode(state.line)
+  return type(state.decoded) == "table" and state.decoded or {}
+end
+
+local View = {}
+
 --- What is inside is read when it is asked for.
-function Message.__index(message, name)
+function View.__index(view, name)
   if Message[name] then return Message[name] end
-  if name ~= "params" and name ~= "result" and name ~= "error" then return nil end
-  local decoded = json.decode(message.line)
-  if type(decoded) ~= "table" then return nil end
-  for _, field in ipairs { "params", "result", "error" } do
-    rawset(message, field, decoded[field])
+  local state = states[view]
+  if name == "line" then return state.line end
+  if plain[name] then return state.message[name] end
+  if inside[name] then return inside_of(state)[name] end
+end
+
+function View.__newindex(view, name, value)
+  if plain[name] or inside[name] or Message[name] then
+    error(("a message's '%s' cannot be set; message:replace sends another"):format(name), 2)
   end
-  rawset(message, "_decoded", decoded)
-  return rawget(message, name)
+  rawset(view, name, value)
+end
+
+local function state_of(view)
+  local state = states[view]
+  if state.over then error("the message has gone on already", 3) end
+  return state
+end
+
+--- The outcome as JSON has it: what was given may be no table that stays as it is.
+local function conclude(state, outcome)
+  local field = next(outcome)
+  local text = json.encode(outcome[field])
+  state.outcome = { [field] = json.decode(text) }
+end
+
+local function check_request(state, what)
+  if state.message.kind ~= "request" then error("only a request can be " .. what, 3) end
 end
 
 --- Answers a request in place of the other side, which does not see it.
 ---@param result any
 function Message:reply(result)
-  if self.kind ~= "request" then error("only a request can be answered", 2) end
-  self.outcome = { result = result == nil and json.object {} or result }
+  local state = state_of(self)
+  check_request(state, "answered")
+  conclude(state, { result = result == nil and json.object {} or result })
 end
 
 --- Answers a request with an error.
@@ -88,25 +141,35 @@ end
 ---@param text string
 ---@param data? any
 function Message:refuse(code, text, data)
-  if self.kind ~= "request" then error("only a request can be refused", 2) end
-  self.outcome = { error = { code = code, message = text, data = data } }
+  local state = state_of(self)
+  check_request(state, "refused")
+  if math.type(code) ~= "integer" or type(text) ~= "string" then
+    error("refuse takes an integer and a text", 2)
+  end
+  conclude(state, { error = { code = code, message = text, data = data } })
 end
 
 --- Lets the message go no further. A request that is dropped is refused.
 function Message:drop()
-  if self.kind == "request" then return self:refuse(-32603, "dropped by a middleware") end
-  self.outcome = { drop = true }
+  local state = state_of(self)
+  if state.message.kind == "request" then
+    return conclude(state, { error = { code = -32603, message = "dropped by a middleware" } })
+  end
+  state.outcome = { drop = true }
 end
 
 --- Sends this on in place of what came: new params, or a new result.
 ---@param value any
 function Message:replace(value)
-  local field = self.kind == "result" and "result" or self.kind == "error" and "error" or "params"
-  local decoded = self._decoded or json.decode(self.line)
+  local state = state_of(self)
+  local message, decoded = state.message, inside_of(state)
+  local kind = message.kind
+  local field = (kind == "result" or kind == "error") and kind or "params"
   decoded[field] = value
-  rawset(self, "_decoded", decoded)
-  rawset(self, field, value)
-  rawset(self, "line", json.encode(decoded))
+  local line = json.encode(decoded)
+  local problem = message.check and message.check(line)
+  if problem then error("what replaces the message cannot be sent: " .. problem, 2) end
+  state.line, state.decoded = line, json.decode(line)
 end
 
 -- ---- Chains ------------------------------------------------------------------------------------
@@ -168,28 +231,60 @@ function Chain:of(kind, method)
   return #list > 0 and list or nil
 end
 
+-- ---- Passing -----------------------------------------------------------------------------------
+
+--- Keeps what must stay what it is; the rest becomes a text.
+local function told(err)
+  if rawequal(err, host.exit) or E.is(err, "cancelled") then return err end
+  return debug.traceback(E.text(err), 2)
+end
+
+--- Runs one handler: its state when all is well, else why it is not.
+local function show(middleware, message, session)
+  local view, state = setmetatable({}, View), { message = message, line = message.line }
+  states[view] = state
+  local values = table.pack(xpcall(middleware.handle, told, view, session))
+  state.over = true
+  local err = values[2]
+  if not values[1] and type(err) ~= "string" then error(err, 0) end -- the script or the task ends
+  if not values[1] then return nil, err end
+  for i = 2, values.n do
+    if values[i] ~= nil then
+      return nil, ("it returned a %s; a message is answered with message:reply, refuse, drop "
+        .. "or replace"):format(type(values[i]))
+    end
+  end
+  return state
+end
+
+local function fail(middleware, message, why)
+  require("codex.log").error("middleware %s failed on %s: %s", middleware.name,
+    message.method or message.kind, why)
+  message.outcome = { drop = true }
+  if message.kind == "request" then
+    message.outcome = { error = { code = -32603, message = "a middleware failed" } }
+  end
+end
+
 --- Shows a message to its middlewares, until one has decided on it. What an error means is the same
---- everywhere: no.
+--- everywhere: no. Afterwards message.line is what goes on, or message.outcome is why it does not.
 ---@param list codex.Middleware[]
----@param message table { from, kind, method, id, line }
+---@param message table { from, kind, method, id, line, check }; check(line) says what is wrong with
+--- what is to be sent instead
 ---@param session codex.Session
----@return codex.Message
 function M.pass(list, message, session)
-  setmetatable(message, Message)
   for _, middleware in ipairs(list) do
-    local ok, err = xpcall(middleware.handle, debug.traceback, message, session)
-    if not ok then
-      require("codex.log").error("middleware %s failed on %s: %s", middleware.name,
-        message.method or message.kind, tostring(err))
-      message.outcome = { drop = true }
-      if message.kind == "request" then message:refuse(-32603, "a middleware failed") end
+    local state, why = show(middleware, message, session)
+    if not state then
+      fail(middleware, message, why)
+    else
+      message.line, message.outcome = state.line, state.outcome
     end
     if message.outcome then
       message.concluded_by = middleware.name
-      break
+      return
     end
   end
-  return message
 end
 
 return setmetatable(M, { __call = function(_, given) return M.new(given) end })

@@ -26,7 +26,8 @@ local M = {}
 
 ---@class codex.PolicyOptions
 ---@field name string what the log and other policies call it
----@field on? codex.ApprovalKind|codex.ApprovalKind[]|"*" what it wants to be asked about ("*")
+---@field on? codex.ApprovalKind|codex.ApprovalKind[]|"*" what it wants to be asked about ("*": all
+---  but client_request)
 ---@field before? string|string[] names of policies that are asked after this one
 ---@field after? string|string[] names of policies that are asked before this one
 ---@field timeout? number seconds that `when` and `decide` may take
@@ -45,7 +46,7 @@ function Policy:__tostring() return "policy " .. self.name end
 local known = options.set { "name", "on", "before", "after", "timeout", "when", "decide" }
 local kinds = options.set {
   "command", "file_change", "permissions", "user_input", "elicitation", "auth_refresh",
-  "attestation", "unknown",
+  "attestation", "client_request", "unknown",
 }
 
 local where = "codex.policy"
@@ -317,9 +318,16 @@ function Decider:_ask(policy, request, seconds)
   return safely(request, policy.name, why)
 end
 
+--- What a client does by itself is shown only to those who want to see it: who accepts commands
+--- has not thought of that.
+local function wants(policy, kind)
+  if policy._kinds then return policy._kinds[kind] end
+  return kind ~= "client_request"
+end
+
 function Decider:_ask_all(request, started, pass)
   for _, policy in ipairs(self._policies) do
-    if not policy._kinds or policy._kinds[request.kind] then
+    if wants(policy, request.kind) then
       local left = self.timeout - (uv.hrtime() - started) / 1e9
       local result, record = self:_ask(policy, request, math.max(left, 0))
       if record then return result, record end
@@ -330,13 +338,8 @@ function Decider:_ask_all(request, started, pass)
   return safely(request, "default", "no policy decided")
 end
 
---- Writes a decision down before it counts. Where that is required and fails, it does not count.
----@param request codex.ApprovalRequest
----@param result table? what Codex would get
----@param record codex.DecisionRecord
----@return table? result what it gets; nil for an error reply
----@return codex.DecisionRecord record another one where the decision does not count
-function Decider:write_down(request, result, record)
+--- Writes the decision down before it counts. Where that is required and fails, it does not count.
+function Decider:_write_down(request, result, record)
   local audit = self._audit
   if not audit then return result, record end
   local ok, written, err = pcall(audit.record, audit, request, record)
@@ -363,7 +366,7 @@ function Decider:decide(request, given)
   if not record then return nil end
   record.seconds = (uv.hrtime() - started) / 1e9
   self._log("info", ("%s: %s: %s"):format(record.policy, record.decision, brief(request)))
-  return self:write_down(request, result, record)
+  return self:_write_down(request, result, record)
 end
 
 -- ---- Ready-made --------------------------------------------------------------------------------

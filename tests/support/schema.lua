@@ -46,6 +46,11 @@ local function result_of(root, method, params)
   return name and (definitions.v2[name] or definitions[name])
 end
 
+M.find = find
+
+--- The schema of the answer to a method whose params have this schema; nil where none is known.
+M.result_of = result_of
+
 --- The messages of one kind: a table of method to { params, required }.
 local function messages(root, kind)
   local list = {}

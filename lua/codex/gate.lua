@@ -1,0 +1,369 @@
+--- What a client of a strict launcher may do by itself: what decides nothing.
+---
+--- Approvals are worth what the rest of the protocol leaves of them: a client may switch asking
+--- off, have a model answer in place of a person, choose a sandbox that holds nothing, run commands
+--- itself, or write such things into the configuration. All of that is a question to the policies
+--- (`on = "client_request"`). What is known to be harmless passes, with parameters known to be
+--- harmless; everything else, unknown methods, parameters and values too, is a question.
+---
+--- The methods are those of the schemas that real Codex writes (0.101.0, 0.153.4, 0.169.0).
+
+local json = require "codex.json"
+local uv = require "luv"
+
+local M = {}
+
+-- ---- Values ------------------------------------------------------------------------------------
+
+-- A check gets a value that is there and is not null. It returns what the value does, in words,
+-- where that is not harmless.
+
+local function is_table(value) return type(value) == "table" end
+
+local array_mark = getmetatable(json.array {})
+
+--- Any value, for it decides nothing.
+local function any() end
+
+local function shown(value)
+  local text = is_table(value) and json.encode(value, { repair = true }) or tostring(value)
+  return #text > 80 and text:sub(1, (utf8.offset(text, 0, 80) or 80) - 1) .. "..." or text
+end
+
+--- One of these texts, exactly so.
+local function one_of(what, ...)
+  local set = {}
+  for _, word in ipairs { ... } do set[word] = true end
+  return function(value)
+    if not set[value] then return what:format(shown(value)) end
+  end
+end
+
+local function false_only(what)
+  return function(value)
+    if value ~= false then return what end
+  end
+end
+
+--- An empty list or object.
+local function empty(what)
+  return function(value)
+    if not is_table(value) or next(value) ~= nil then return what end
+  end
+end
+
+local function scalar(what)
+  return function(value)
+    if is_table(value) then return what end
+  end
+end
+
+--- An object of these members; `what` says what another one is.
+local function object(fields, what)
+  return function(value)
+    if not is_table(value) or getmetatable(value) == array_mark then return what end
+    for name, one in pairs(value) do
+      local check = fields[name]
+      if not check then return ("%s ('%s')"):format(what, shown(name)) end
+      local problem = one ~= json.null and check(one)
+      if problem then return problem end
+    end
+  end
+end
+
+local approval_policy = one_of("approvals would be asked for in another way (approvalPolicy %s)",
+  "untrusted", "on-request", "on-failure")
+local reviewer = one_of("approvals would not be for the policies (approvalsReviewer %s)", "user")
+local sandbox = one_of("commands would run without a sandbox, or in another (%s)", "read-only",
+  "workspace-write")
+local network = false_only "commands would reach the network"
+local roots = empty "commands could write in more folders"
+
+-- What may be read is all by default; old versions can be told to allow less.
+local sandbox_policies = {
+  readOnly = object({ type = any, networkAccess = network, access = any },
+    "the sandbox would be another"),
+  workspaceWrite = object({
+    type = any, networkAccess = network, writableRoots = roots, excludeSlashTmp = any,
+    excludeTmpdirEnvVar = any, readOnlyAccess = any,
+  }, "the sandbox would be another"),
+}
+
+local function sandbox_policy(value)
+  local check = is_table(value) and sandbox_policies[value.type]
+  if check then return check(value) end
+  return "commands would run without a sandbox, or in another: " .. shown(value)
+end
+
+--- Profiles that every Codex has; a name without a colon is one of the configuration's.
+local permissions = one_of("commands would run with other permissions (%s)", ":read-only",
+  ":workspace")
+
+local function is_within(path, folder)
+  return folder == "/" or path == folder or path:sub(1, #folder + 1) == folder .. "/"
+end
+
+--- A folder that holds the user's own, and with it the policies, is no workspace.
+local function cwd(value)
+  local home = uv.fs_realpath(uv.os_homedir() or "/")
+  local path = type(value) == "string" and uv.fs_realpath(value)
+  if not path then return ("the working folder cannot be looked at (%s)"):format(shown(value)) end
+  if not home or is_within(home, path) then
+    return ("the working folder holds the home folder (%s)"):format(path)
+  end
+end
+
+local plain = scalar "a setting would be a table"
+local config = object({
+  approval_policy = approval_policy, approvals_reviewer = reviewer, sandbox_mode = sandbox,
+  model = plain, model_provider = plain, model_reasoning_effort = plain,
+  model_reasoning_summary = plain, model_verbosity = plain, model_context_window = plain,
+  model_auto_compact_token_limit = plain, model_supports_reasoning_summaries = plain,
+  plan_mode_reasoning_effort = plain, review_model = plain, personality = plain,
+  service_tier = plain, hide_agent_reasoning = plain, show_raw_agent_reasoning = plain,
+  web_search = plain, developer_instructions = plain, compact_prompt = plain, instructions = plain,
+}, "a setting would be changed")
+
+-- ---- Methods -----------------------------------------------------------------------------------
+
+--- The fields of a method's params that are harmless, by name; `of` checks some of them.
+local function fields(names, of)
+  local set = {}
+  for name in names:gmatch "%S+" do set[name] = any end
+  for name, check in pairs(of or {}) do set[name] = check end
+  return set
+end
+
+local function merge(...)
+  local all = {}
+  for _, set in ipairs { ... } do
+    for name, check in pairs(set) do all[name] = check end
+  end
+  return all
+end
+
+local settings = {
+  approvalPolicy = approval_policy, approvalsReviewer = reviewer, permissions = permissions,
+  cwd = cwd, model = any, serviceTier = any, personality = any,
+  environments = empty "commands would run on another machine",
+  runtimeWorkspaceRoots = roots,
+}
+
+local of_thread = merge(settings, fields("baseInstructions developerInstructions modelProvider", {
+  sandbox = sandbox, config = config,
+}), fields "ephemeral threadSource")
+
+local of_turn = merge(settings, fields([[threadId effort summary collaborationMode multiAgentMode
+  disabledPluginIds]], { sandboxPolicy = sandbox_policy }))
+
+local pages = "cursor limit "
+
+--- What passes: method to fields.
+M.harmless = {
+  initialize = fields("clientInfo", {
+    capabilities = object(fields [[experimentalApi optOutNotificationMethods requestAttestation
+      mcpServerOpenaiFormElicitation requiredHumanApproval explicitGatewayOauth extensions]],
+      "a capability that is not known"),
+  }),
+  ["thread/start"] = merge(of_thread, fields([[allowProviderModelFallback serviceName
+    sessionStartSource dynamicTools experimentalRawEvents historyMode multiAgentMode
+    persistExtendedHistory]],
+    { selectedCapabilityRoots = empty "more skills and plugins would be there" })),
+  ["thread/resume"] = merge(of_thread, fields [[threadId excludeTurns initialTurnsPage
+    persistExtendedHistory]]),
+  ["thread/fork"] = merge(of_thread, fields [[threadId excludeTurns lastTurnId beforeTurnId
+    attachToSource deferGoalContinuation persistExtendedHistory]]),
+  ["turn/start"] = merge(of_turn, fields [[input outputSchema clientUserMessageId additionalContext
+    turnTrigger rootTurnId parentTurnId serviceTierForTurn responsesapiClientMetadata
+    responsesapiClientMetadataPatch]]),
+  ["thread/settings/update"] = of_turn,
+  ["turn/settings/update"] = fields("threadId turnId effort model serviceTier summary", {
+    approvalsReviewer = reviewer, environments = settings.environments,
+  }),
+  ["turn/steer"] = fields [[threadId expectedTurnId input clientUserMessageId additionalContext
+    responsesapiClientMetadata responsesapiClientMetadataPatch]],
+  ["turn/interrupt"] = fields "threadId turnId",
+  ["review/start"] = fields "threadId target delivery",
+  ["feedback/upload"] = fields("classification reason tags threadId", {
+    includeLogs = false_only "logs would leave this machine",
+    extraLogFiles = empty "files would leave this machine",
+  }),
+  getAuthStatus = fields("refreshToken",
+    { includeToken = false_only "the token would be shown to the client" }),
+}
+
+local function passes(names, text)
+  for name in names:gmatch "%S+" do M.harmless[name] = fields(text) end
+end
+
+-- Reading.
+passes("model/list", pages .. "includeHidden modelProvider")
+passes("experimentalFeature/list", pages .. "threadId")
+passes("collaborationMode/list modelProvider/list modelProvider/capabilities/read", "")
+passes("permissionProfile/list", pages .. "cwd")
+passes("skills/list", "cwds forceReload")
+passes("hooks/list", "cwds threadId")
+passes("config/read", "cwd includeLayers")
+passes("configRequirements/read", "")
+passes("account/read", "refreshToken")
+passes("account/rateLimits/read", "excludeResetCreditDetails supportsLunaReserve")
+passes("account/usage/read", "threadId")
+passes("account/login/cancel", "loginId")
+passes("account/workspaceMessages/read account/securitySetup/read account/gatewayOAuth/read", "")
+passes("accountSession/list", "refreshWorkspaceMetadata")
+passes("mcpServerStatus/list", pages .. "detail threadId serverName")
+passes("app/list", pages .. "forceRefetch threadId")
+passes("app/installed", "forceRefresh threadId")
+passes("app/read", "appIds includeTools threadId")
+passes("plugin/list plugin/installed", "cwds forceRefetch marketplaceKinds "
+  .. "installSuggestionPluginNames")
+passes("plugin/read", "marketplacePath pluginName remoteMarketplaceName")
+passes("plugin/search", pages .. "cwds scope searchTerm")
+passes("plugin/skill/read", "remoteMarketplaceName remotePluginId skillName")
+passes("plugin/share/list", "")
+passes("externalAgentConfig/import/readHistories", "")
+passes("environment/info environment/status", "environmentId")
+passes("remoteControl/status/read remoteControl/disable", "")
+passes("memory/status", "minConsolidatedThreads")
+passes("project/list", pages .. "sortDirection sortKey")
+passes("project/read", "projectId")
+passes("userVerification/status", "")
+passes("userVerification/cancel", "requestId")
+passes("windowsSandbox/readiness server/diagnostics", "")
+passes("fuzzyFileSearch", "query roots cancellationToken")
+passes("fuzzyFileSearch/sessionStart fuzzyFileSearch/sessionUpdate fuzzyFileSearch/sessionStop",
+  "query roots sessionId")
+passes("fs/readFile fs/getMetadata fs/readDirectory fs/watch fs/unwatch", "path watchId")
+passes("getUserAgent userInfo getUserSavedConfig", "")
+passes("getConversationSummary", "conversationId rolloutPath")
+passes("gitDiffToRemote", "cwd")
+passes("listConversations", "cursor pageSize modelProviders")
+
+-- Threads: who they are, what they say and what becomes of them, as long as nothing runs.
+passes("thread/list", pages .. [[archived modelProviders sortKey sourceKinds ancestorThreadId cwd
+  parentThreadId projectId searchTerm sectionId sortDirection useStateDbOnly attachedToThreadId
+  currentAccountOnly excludedThreadIds includeAttachedThreads originators]])
+passes("thread/loaded/list threadSection/list", pages)
+passes("thread/search", pages .. [[archived searchTerm sortDirection sortKey sourceKinds
+  currentAccountOnly includeAttachedThreads]])
+passes("thread/searchOccurrences", pages .. "searchTerm threadId")
+passes("thread/read", "threadId includeTurns")
+passes("thread/turns/list thread/items/list thread/timeline/list", pages
+  .. "threadId turnId itemsView sortDirection deferOutput")
+passes("thread/items/read", "threadId turnId itemIds")
+passes("thread/memory/read thread/goal/get thread/goal/clear", "threadId origin")
+passes("thread/goal/set", "threadId objective origin status tokenBudget")
+passes("thread/archive thread/unarchive thread/delete thread/unsubscribe thread/compact/start",
+  "threadId")
+passes("thread/name/set", "threadId name")
+passes("thread/metadata/update", "threadId gitInfo")
+passes("thread/section/move", "threadId sectionId beforeThreadId")
+passes("threadSection/create threadSection/update threadSection/delete",
+  "sectionId name appearance")
+passes("thread/readState/update", "threadId expectedRevision operation")
+passes("thread/revert", "threadId beforeTurnId")
+passes("thread/rollback", "threadId numTurns")
+passes("thread/attachment/list", pages .. "threadId")
+passes("thread/attachmentOwner/list", pages .. "archived attachmentType identityKey")
+passes("thread/queue/list", pages .. "threadId")
+passes("thread/queue/add thread/queue/update", "threadId input clientUserMessageId "
+  .. "queuedSubmissionId responsesapiClientMetadata")
+passes("thread/queue/delete thread/queue/start", "threadId queuedSubmissionId")
+passes("thread/queue/reorder", "threadId queuedSubmissionIds")
+
+-- What ends something.
+passes("thread/backgroundTerminals/list", pages .. "threadId")
+passes("thread/backgroundTerminals/terminate thread/backgroundTerminals/clean",
+  "threadId processId")
+passes("command/exec/terminate", "processId")
+passes("process/kill", "processHandle")
+passes("thread/realtime/stop", "threadId")
+passes("thread/realtime/listVoices", "")
+passes("thread/sample/cancel", "requestId")
+passes("interruptConversation removeConversationListener", "conversationId subscriptionId")
+
+-- ---- Questions ---------------------------------------------------------------------------------
+
+--- What methods do that are always a question, in words.
+M.questions = {}
+
+local function asks(what, names)
+  for name in names:gmatch "%S+" do M.questions[name] = what end
+end
+
+asks("a command would run without being asked about", [[command/exec command/exec/write
+  command/exec/resize thread/shellCommand execOneOffCommand]])
+asks("a program would run outside of the sandbox", [[process/spawn process/writeStdin
+  process/resizePty]])
+asks("files would be written", "fs/writeFile fs/createDirectory fs/remove fs/copy feedback/save "
+  .. "thread/prepareApprovedPlan")
+asks("the configuration would be written", [[config/value/write config/batchWrite
+  modelProvider/config/write skills/config/write skills/extraRoots/set config/mcpServer/reload
+  experimentalFeature/enablement/set setDefaultModel windowsSandbox/setupStart
+  externalAgentConfig/import externalAgentConfig/import/recordHistory]])
+asks("a tool of an MCP server would be called", "mcpServer/tool/call")
+asks("an MCP server would be made to do something",
+  "mcpServer/resource/read mcpServer/event/stream/start mcpServer/event/stream/stop")
+asks("something that was denied would be approved", "thread/approveGuardianDeniedAction")
+asks("something would be installed or removed", [[marketplace/add marketplace/remove
+  marketplace/upgrade plugin/install plugin/uninstall plugin/reconcile skills/remote/read
+  skills/remote/write]])
+asks("something would be given to others", [[plugin/share/checkout plugin/share/delete
+  plugin/share/save plugin/share/updateTargets account/sendAddCreditsNudgeEmail]])
+asks("the account would be another", [[account/login/start account/logout accountSession/switch
+  account/bedrock/checkGovCloudRequirements account/bedrock/discover account/bedrock/setup
+  account/gatewayOAuth/cancel account/gatewayOAuth/login account/gcp/setup
+  account/rateLimitResetCredit/consume mcpServer/oauth/login loginApiKey loginChatGpt
+  cancelLoginChatGpt logoutChatGpt]])
+asks("another machine would take part", [[environment/add remoteControl/enable
+  remoteControl/client/list remoteControl/client/revoke remoteControl/pairing/start
+  remoteControl/pairing/status]])
+asks("the user's presence would be proved", [[userVerification/delete userVerification/enroll
+  userVerification/verify]])
+asks("the model would read what nobody said", "thread/inject_items")
+asks("the model would be asked beside its turns", [[thread/sample thread/prediction/request
+  thread/guardianReview thread/realtime/start thread/realtime/appendAudio
+  thread/realtime/appendSpeech thread/realtime/appendText]])
+asks("time limits of questions would be changed",
+  "thread/increment_elicitation thread/decrement_elicitation")
+asks("memories would be changed", "memory/reset thread/memoryMode/set")
+asks("projects would be changed",
+  "project/create project/delete project/import project/move project/update")
+asks("attachments would be changed", "thread/attachment/add thread/attachment/remove")
+asks("the first protocol is not watched", [[newConversation resumeConversation forkConversation
+  sendUserMessage sendUserTurn addConversationListener archiveConversation]])
+asks("files of other programs would be read", "externalAgentConfig/detect")
+asks("it is for those who work on Codex", "mock/experimentalMethod rollout/compress")
+
+--- What makes a message of a client a question; nil where it is harmless.
+local function problem(kind, method, params)
+  if kind == "notification" then
+    local is_known = method == "initialized" and (params == nil or params == json.null
+      or is_table(params) and next(params) == nil)
+    return not is_known and "it is not known what this notification does" or nil
+  end
+  if M.questions[method] then return M.questions[method] end
+  local known = M.harmless[method]
+  if not known then return "it is not known what this method does" end
+  if params == nil or params == json.null then return nil end
+  return object(known, "a parameter that is not known")(params)
+end
+
+local function text(value) return type(value) == "string" and value or nil end
+
+--- The question to the policies about a client's message.
+---@param kind "request"|"notification"
+---@param method string
+---@param params any
+---@return codex.ApprovalRequest? question nil where the message is harmless
+function M.question(kind, method, params)
+  local what = problem(kind, method, params)
+  if not what then return nil end
+  local given = is_table(params) and params or {}
+  return {
+    kind = "client_request", method = method, params = given, what = what,
+    thread_id = text(given.threadId), turn_id = text(given.turnId), cwd = text(given.cwd),
+  }
+end
+
+return M

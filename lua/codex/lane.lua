@@ -1,0 +1,84 @@
+--- One side's messages, in their order: while one of them waits, what comes later queues up.
+---
+--- A message that cannot be dealt with is told to `failed`, and the next one has its turn: no error
+--- stops a lane.
+
+local E = require "codex.error"
+local async = require "codex.async"
+local host = require "codex.core.host"
+local log = require "codex.log"
+
+local M = {}
+
+local FULL, ROOM = 8 << 20, 1 << 20 -- bytes that wait
+local WEIGHT = 200 -- bytes that a message counts for beside its own
+
+---@class codex.Lane
+local Lane = {}
+Lane.__index = Lane
+
+---@param deliver fun(message: table, in_task: boolean): boolean? true, outside of a task: it has to
+--- be done in one, as it may wait
+---@param failed fun(message: table, why: string) what becomes of a message that raised an error
+---@param on_full? fun(full: boolean) too much waits, or there is room again
+---@return codex.Lane
+function M.new(deliver, failed, on_full)
+  return setmetatable({
+    deliver = deliver, failed = failed, on_full = on_full or function() end,
+    first = 1, last = 0, held = 0, is_full = false,
+  }, Lane)
+end
+
+local function told(err)
+  if rawequal(err, host.exit) or E.is(err, "cancelled") then return err end
+  return debug.traceback(E.text(err), 2)
+end
+
+--- Delivers it; true where that has to be done in a task. What it raises but for the end of the
+--- script and of the task goes to `failed`.
+local function attempt(lane, message, in_task)
+  local ok, result = xpcall(lane.deliver, told, message, in_task)
+  if ok then return result end
+  if type(result) ~= "string" then error(result, 0) end
+  local answered, why = xpcall(lane.failed, told, message, result)
+  if answered then return false end
+  if type(why) ~= "string" then error(why, 0) end
+  log.error("a message is lost: %s", why)
+  return false
+end
+
+local function hold(lane, bytes)
+  lane.held = lane.held + bytes
+  local full = lane.held > (lane.is_full and ROOM or FULL)
+  if full == lane.is_full then return end
+  lane.is_full = full
+  lane.on_full(full)
+end
+
+local function weight(message) return #message.line + WEIGHT end
+
+local function work(lane)
+  local at_last <close> = -- luacheck: ignore 211
+    setmetatable({}, { __close = function() lane.busy = false end })
+  while lane.first <= lane.last do
+    local message = lane[lane.first]
+    lane[lane.first] = nil
+    lane.first = lane.first + 1
+    local bytes = weight(message)
+    attempt(lane, message, true)
+    hold(lane, -bytes)
+  end
+end
+
+---@param message table with `line`
+function Lane:take(message)
+  if not self.busy and not attempt(self, message, false) then return end
+  self.last = self.last + 1
+  self[self.last] = message
+  hold(self, weight(message))
+  if self.busy then return end
+  self.busy = true
+  async.spawn(work, self)
+end
+
+return M
