@@ -61,8 +61,8 @@ say   = $(SAY_$(V))
 # ---- Build ----------------------------------------------------------------------------------------
 all: $(BUILD)/codex-lua $(BUILD)/libcodexlua.so $(MODULES) ## the program, library and modules
 
-$(BUILD)/codex-lua: $(BUILD)/host/main.o $(BUILD)/libcodexlua.a
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@.new $< $(BUILD)/libcodexlua.a -Wl,-E $(LIBS)
+$(BUILD)/codex-lua: $(BUILD)/host/main.o $(BUILD)/host/supervisor.o $(BUILD)/libcodexlua.a
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@.new $(filter %.o,$^) $(BUILD)/libcodexlua.a -Wl,-E $(LIBS)
 	@mv -f $@.new $@
 
 $(BUILD)/libcodexlua.a: $(LIB_OBJ)
@@ -166,8 +166,8 @@ ASAN    = UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=quarantine_size_mb=8 \
           $(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(SAN)" \
           CFLAGS="-O1 -g -fno-omit-frame-pointer"
 # Not those where nearly all time is Codex's own; they run in `make test`.
-LIVE       := $(wildcard tests/*_codex_spec.lua) $(foreach s,approval_old_codex daemon examples flags \
-                foreign login setup,tests/$(s)_spec.lua)
+LIVE       := $(wildcard tests/*_codex_spec.lua) $(foreach s,approval_old_codex daemon differential \
+                examples flags foreign login setup,tests/$(s)_spec.lua)
 ASAN_SPECS  = $(if $(filter tests,$(SPECS)),$(filter-out $(LIVE),$(wildcard tests/*_spec.lua)),$(SPECS))
 asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
 	@$(ASAN) all core-tests
@@ -194,6 +194,10 @@ fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each
 	    -o $(BUILD)/fuzz/$$t tests/fuzz/$${t}_fuzz.c $(PARSERS:%=host/%.c) -lcjson && \
 	  $(BUILD)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
 	    -artifact_prefix=$(BUILD)/fuzz/$$t- $(BUILD)/fuzz/$$t.corpus || exit 1; done
+
+differential: deps ## mutated messages to Codex and through the launcher; MUTANTS=100000 SEED=1
+	@$(MAKE) --no-print-directory all
+	@$(RUN) $(BUILD)/codex-lua tests/differential/run.lua
 
 # ---- Run ------------------------------------------------------------------------------------------
 bench: deps ## measures start-up, children, parsing
@@ -255,5 +259,5 @@ help: ## this list
 
 FORCE:
 -include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
-.PHONY: all deps test core-tests suite check lint format asan valgrind fuzz bench demo install uninstall \
-        clean help FORCE
+.PHONY: all deps test core-tests suite check lint format asan valgrind fuzz differential bench demo \
+        install uninstall clean help FORCE

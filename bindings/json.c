@@ -203,7 +203,8 @@ int cx_bind_push_json(lua_State *L, const char *text, size_t n) {
 typedef struct {
   lua_State *L;
   cx_buf *out;
-  bool pretty, repair;
+  bool pretty;
+  cx_json_care care;
   int depth;
 } writer;
 
@@ -222,7 +223,7 @@ static void write_value(writer *w);
 static void write_string(writer *w, int index) {
   size_t n, bad = 0;
   const char *bytes = lua_tolstring(w->L, index, &n);
-  int rc = cx_json_quote(w->out, bytes, n, w->repair, &bad);
+  int rc = cx_json_quote(w->out, bytes, n, w->care, &bad);
   if (rc == CX_EJSON)
     luaL_error(w->L, "a string is not UTF-8 (at byte %d) and cannot be written as JSON",
                (int)bad + 1);
@@ -384,15 +385,16 @@ static void write_value(writer *w) {
   luaL_error(L, "a %s cannot be written as JSON", luaL_typename(L, -1));
 }
 
-/* encode(value [, { pretty =, repair = }]) -> text; keys are sorted */
+/* encode(value [, { pretty =, unicode =, repair = }]) -> text; keys are sorted */
 static int json_encode(lua_State *L) {
   luaL_checkany(L, 1);
   box *b = lua_touserdata(L, lua_upvalueindex(1));
   cx_buf_drop(&b->scratch, b->scratch.len);
-  writer w = {L, &b->scratch, false, false, 0};
+  writer w = {L, &b->scratch, false, CX_JSON_KEEP, 0};
   if (lua_istable(L, 2)) {
     w.pretty = cx_opt_bool(L, 2, "pretty", false);
-    w.repair = cx_opt_bool(L, 2, "repair", false);
+    if (cx_opt_bool(L, 2, "unicode", false)) w.care = CX_JSON_UNICODE;
+    if (cx_opt_bool(L, 2, "repair", false)) w.care = CX_JSON_REPAIR;
   }
   lua_settop(L, 1);
   write_value(&w);

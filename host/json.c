@@ -245,6 +245,8 @@ int cx_json_string(const cx_json *json, const char *raw, cx_buf *scratch, const 
 
 /* ---- Writing ------------------------------------------------------------------------------ */
 
+static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
+
 /* Length of the UTF-8 sequence at s, 0 where there is none. Surrogates pass: they are ours. */
 static size_t sequence(const unsigned char *s, size_t n) {
   if (s[0] < 0x80) return 1;
@@ -273,18 +275,23 @@ static int quote_control(cx_buf *out, unsigned char c) {
 
 static bool is_plain(unsigned char c) { return c >= 0x20 && c < 0x7F && c != '"' && c != '\\'; }
 
+static int quote_surrogate(cx_buf *out, const unsigned char *s, cx_json_care care) {
+  char escape[8];
+  if (care != CX_JSON_KEEP) return cx_buf_add(out, replacement, sizeof replacement - 1);
+  snprintf(escape, sizeof escape, "\\u%04x", 0xD000u | (s[1] & 0x3Fu) << 6 | (s[2] & 0x3Fu));
+  return cx_buf_add(out, escape, 6);
+}
+
 /* Writes what stands at s and is not plain; returns the bytes used, 0 for bytes that are not UTF-8,
  * or a negative code. */
-static int quote_special(cx_buf *out, const unsigned char *s, size_t n) {
+static int quote_special(cx_buf *out, const unsigned char *s, size_t n, cx_json_care care) {
   if (s[0] < 0x20 || s[0] == '"' || s[0] == '\\') {
     int rc = quote_control(out, s[0]);
     return rc ? rc : 1;
   }
   size_t length = sequence(s, n);
   if (length == 3 && s[0] == 0xED && s[1] >= 0xA0) {
-    char escape[8];
-    snprintf(escape, sizeof escape, "\\u%04x", 0xD000u | (s[1] & 0x3Fu) << 6 | (s[2] & 0x3Fu));
-    int rc = cx_buf_add(out, escape, 6);
+    int rc = quote_surrogate(out, s, care);
     return rc ? rc : 3;
   }
   int rc = cx_buf_add(out, (const char *)s, length);
@@ -301,7 +308,7 @@ static int quote_plain(cx_buf *out, const char *bytes, size_t n) {
   return 0;
 }
 
-int cx_json_quote(cx_buf *out, const char *bytes, size_t n, bool repair, size_t *bad) {
+int cx_json_quote(cx_buf *out, const char *bytes, size_t n, cx_json_care care, size_t *bad) {
   const unsigned char *s = (const unsigned char *)bytes;
   size_t first = 0;
   while (first < n && is_plain(s[first])) first++;
@@ -313,12 +320,12 @@ int cx_json_quote(cx_buf *out, const char *bytes, size_t n, bool repair, size_t 
     rc = cx_buf_add(out, bytes + i, plain - i);
     i = plain;
     if (i == n || rc != 0) break;
-    int used = quote_special(out, s + i, n - i);
-    if (used == 0 && !repair) {
+    int used = quote_special(out, s + i, n - i, care);
+    if (used == 0 && care != CX_JSON_REPAIR) {
       *bad = i;
       return CX_EJSON;
     }
-    if (used == 0) rc = cx_buf_add(out, "\xEF\xBF\xBD", 3);
+    if (used == 0) rc = cx_buf_add(out, replacement, sizeof replacement - 1);
     if (used < 0) rc = used;
     i += used > 0 ? (size_t)used : 1;
   }

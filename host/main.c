@@ -11,6 +11,7 @@
 
 #include "codex_lua.h"
 #include "paths.h"
+#include "supervisor.h"
 
 enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
@@ -120,6 +121,8 @@ static bool flush_output(void) {
 }
 
 int main(int argc, char **argv) {
+  argv = cx_supervise(argc, argv);
+  for (argc = 0; argv[argc];) argc++;
   open_standard_streams();
   int rc = cx_host_open(&host, NULL);
   if (rc != 0) {

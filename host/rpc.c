@@ -325,7 +325,7 @@ static int add_span(cx_buf *out, cx_span span) { return cx_buf_add(out, span.at,
 
 static int add_quoted(cx_buf *out, cx_span text) {
   size_t bad;
-  return cx_json_quote(out, text.at, text.n, true, &bad);
+  return cx_json_quote(out, text.at, text.n, CX_JSON_REPAIR, &bad);
 }
 
 static int begin(cx_rpc *rpc) {

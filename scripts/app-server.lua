@@ -21,7 +21,10 @@ parser:flag("--strict", "what no policy decides is declined; the client is not a
 parser:option("--policy-timeout", "seconds until the safe answer is given (60)")
   :convert(tonumber):argname "N"
 parser:option("--record", "write both directions to this file, secrets taken out"):argname "FILE"
-parser:flag("--no-audit", "do not write decisions to the audit log")
+parser:mutex(
+  parser:flag("--no-audit", "do not write decisions to the audit log"),
+  parser:option("--audit", "required: what cannot be written to the audit log is declined")
+    :choices { "required" })
 parser:option("--listen", "stdio:// (the default), or unix://PATH for WebSocket; may be repeated")
   :argname "URL":count "*"
 parser:argument("codex_args", "after --: arguments for Codex; `app-server` is added where missing")
@@ -132,7 +135,8 @@ for _, path in ipairs(args.middleware) do load_middleware(path, layers) end
 -- ---- The session -------------------------------------------------------------------------------
 
 local recording = args.record and must(require("codex.recording").open(args.record))
-local audit = not args.no_audit and must(require("codex.audit").open()) or nil
+local audit = not args.no_audit
+  and must(require("codex.audit").open(nil, { required = args.audit == "required" })) or nil
 local over, ended = async.signal(), nil
 
 --- Ends the session: the server gets so many seconds to end by itself.

@@ -7,6 +7,8 @@ local audit = require "codex.audit"
 local cli = require "codex.cli"
 local json = require "codex.json"
 
+local PIECE = 4000 -- bytes of what one member of a record shows; ours are shorter
+
 -- ---- Arguments ---------------------------------------------------------------------------------
 
 local function positive(text)
@@ -43,9 +45,12 @@ end
 
 -- ---- Records -----------------------------------------------------------------------------------
 
+--- Logs from before there was one vocabulary have the words of whoever decided.
+local function word_of(record) return approval.word(record.decision) or record.decision end
+
 local function is_wanted(record, args)
   return (not args.thread or record.thread_id == args.thread)
-    and (not args.decision or record.decision == args.decision)
+    and (not args.decision or word_of(record) == args.decision)
     and (not args.since or tostring(record.time) >= args.since)
 end
 
@@ -68,15 +73,22 @@ local function each(args, show)
   return true
 end
 
-local function show_json(record) print(json.encode(record)) end
+local function show_json(record) print(audit.line(record)) end
 
---- A log is a file that others may have written: what it says is made visible once more.
+--- A log is a file that others may have written: whatever stands there becomes a piece of a line.
+local function piece(value)
+  local text = type(value) == "table" and json.encode(value) or tostring(value)
+  if #text > PIECE then text = text:sub(1, PIECE) .. "..." end
+  return (approval.visible(text):gsub("%s*[\n\t]%s*", " "))
+end
+
 local function show_text(record)
-  local summary = tostring(record.summary):gsub("%s*\n%s*", " ")
-  local why = record.why and (" (%s)"):format(record.why) or ""
-  local line = ("%s  %-18s %s%s  %s"):format(record.time, record.decision, record.policy, why,
-    summary)
-  print((approval.visible(line):gsub("\n", " ")))
+  local who = piece(record.policy)
+  if record.client ~= nil then who = ("%s %s"):format(who, piece(record.client)) end
+  if record.why ~= nil then who = ("%s (%s)"):format(who, piece(record.why)) end
+  if record.grant ~= nil then who = ("%s, grants %s"):format(who, piece(record.grant)) end
+  print(("%s  %-18s %s  %s"):format(piece(record.time), piece(word_of(record)), who,
+    piece(record.summary)))
 end
 
 local args = parse_arguments()

@@ -165,11 +165,19 @@ describe("a decider with an audit log", function()
       { second.decision, second.policy, second.why })
   end)
 
-  --- A log whose disk is full.
-  local function full(given)
+  --- A log whose disk is full, or what else is at `path` by now.
+  local function full(given, path)
     local log = assert(audit.open(dir .. "/audit.jsonl", given))
-    log.path = "/dev/full"
+    log.path = path or "/dev/full"
     return log
+  end
+
+  --- What stands where the log should be.
+  local function places()
+    assert(uv.fs_symlink(dir .. "/loop", dir .. "/loop"))
+    program.write(dir .. "/file", "")
+    assert(proc.run { "mkfifo", dir .. "/fifo" })
+    return { "/dev/full", dir, dir .. "/loop", dir .. "/fifo", dir .. "/file/x", "/proc/x/y" }
   end
 
   it("that cannot be written goes on, and says so", function()
@@ -188,6 +196,150 @@ describe("a decider with an audit log", function()
       { word, record.decision, record.policy })
     assert.truthy(record.why:find("audit cannot be written", 1, true), record.why)
     assert.truthy(said:find("not written down", 1, true), said)
+  end)
+
+  it("waits for nothing where there is no file, and refuses where it must be written", function()
+    local level = codex.log.level "off"
+    local guard <close> = setmetatable({}, -- luacheck: ignore 211
+      { __close = function() codex.log.level(level) end })
+    for _, path in ipairs(places()) do
+      if path ~= "/dev/full" then assert.is_nil((audit.open(path)), path) end
+      local started = uv.hrtime()
+      assert.same({ path, "decline" }, { path, (decide(full({ required = true }, path))) })
+      assert.same({ path, "accept" }, { path, (decide(full({}, path))) })
+      assert.is_true(uv.hrtime() - started < 5e9, path)
+    end
+  end)
+
+  it("makes the folder anew, and writes to a pipe that is read", function()
+    local log = full({ required = true }, dir .. "/later/on/audit.jsonl")
+    assert.equal("accept", (decide(log)))
+    assert.equal(1, #all(log.path))
+    assert(proc.run { "mkfifo", dir .. "/pipe" })
+    local reader = assert(uv.fs_open(dir .. "/pipe", uv.constants.O_RDONLY
+      | uv.constants.O_NONBLOCK, 0))
+    log.path = dir .. "/pipe"
+    assert.equal("accept", (decide(log)))
+    assert.equal("accept", json.decode(assert(uv.fs_read(reader, 10000))).decision)
+    uv.fs_close(reader)
+  end)
+end)
+
+describe("the audit log of hostile requests", function()
+  local dir, remove, path
+  before_each(function()
+    dir, remove = program.folder()
+    path = dir .. "/audit.jsonl"
+  end)
+  after_each(function() remove() end)
+
+  local alphabet = { "a", " ", "\n", "\r", "\0", "\27[2J", "\27]0;x\7", "\127", "\u{9b}31m",
+    "\u{85}", "\u{202e}", "\u{2028}", "\u{200b}", "\u{feff}", "\u{e0041}", "\u{1f600}", "ä",
+    "\xff", "\xc3", "\xed\xa0\x80", '"', "\\", "}", "%s", "\t" }
+
+  local function hostile(length)
+    local list = {}
+    for i = 1, math.random(0, length) do list[i] = alphabet[math.random(#alphabet)] end
+    return table.concat(list)
+  end
+
+  --- Neither a control character but for newline, nor one that is not seen, nor bad UTF-8.
+  local function is_harmless(text)
+    if not utf8.len(text) or text:find "[%z\1-\9\11-\31\127]" then return false end
+    for _, code in utf8.codes(text) do
+      if code >= 0x80 and code < 0xa0 or code >= 0x200b and code <= 0x200f
+        or code >= 0x2028 and code <= 0x202e or code == 0xfeff or code >= 0xe0000 then
+        return false
+      end
+    end
+    return true
+  end
+
+  local function count_lines(text) return select(2, text:gsub("\n", "")) end
+
+  it("has a line for each, which nothing of theirs breaks, in the file and as shown", function()
+    math.randomseed(7)
+    local log = assert(audit.open(path))
+    for _ = 1, 300 do
+      local params = { threadId = hostile(5), turnId = hostile(5), itemId = hostile(5),
+        command = hostile(40), reason = hostile(40), cwd = hostile(9) }
+      local asked = approval.request("item/commandExecution/requestApproval", params)
+      assert(log:record(asked, { decision = "accept", policy = hostile(9), client = hostile(9),
+        why = hostile(20), grant = { amendment = { hostile(9), hostile(9) } }, seconds = 1 }))
+    end
+    local text = assert(files.read(path))
+    assert.equal(300, count_lines(text))
+    assert.is_true(is_harmless(text))
+    assert.equal(300, #all(path))
+    for _, option in ipairs { "--json", "--last=1000" } do
+      local result = program.run { "audit", "--file", path, option }
+      assert.same({ 0, "", 300 }, { result.code, result.stderr, count_lines(result.stdout) })
+      assert.is_true(is_harmless(result.stdout), option)
+    end
+  end)
+
+  it("is bounded, whatever is asked and granted", function()
+    local log = assert(audit.open(path))
+    local deep, wide = {}, {}
+    local at = deep
+    for i = 1, 1000 do
+      at.deeper, wide[i] = {}, ("w"):rep(1000)
+      at = at.deeper
+    end
+    deep.again = deep
+    local huge = ("x"):rep(3000000)
+    local grant = { permissions = deep, amendment = wide, network = { [huge] = huge } }
+    local asked = approval.request("item/commandExecution/requestApproval",
+      { threadId = huge, turnId = { huge }, itemId = huge, command = huge })
+    assert(log:record(asked, { decision = "accept", policy = huge, why = huge, grant = grant }))
+    assert.is_true(#assert(files.read(path)) < 20000)
+    assert.equal("accept", all(path)[1].decision)
+  end)
+
+  it("that is damaged anywhere shows what is whole and names the rest by number", function()
+    math.randomseed(8)
+    local log = assert(audit.open(path))
+    for i = 1, 40 do assert(log:record(command("echo " .. i), decided "decline")) end
+    local text = assert(files.read(path))
+    for round = 1, 12 do
+      local at = math.random(#text - 1)
+      local bad = round <= 6 and text:sub(1, at) -- torn, or a byte that is another one
+        or text:sub(1, at - 1) .. string.char(math.random(0, 255)) .. text:sub(at + 1)
+      program.write(path, bad)
+      local result = program.run { "audit", "--file", path }
+      assert.equal(0, result.code)
+      assert.is_true(is_harmless(result.stdout))
+      local shown, said = count_lines(result.stdout), count_lines(result.stderr)
+      local left = select(2, bad:gsub("[^\n]+", ""))
+      assert.equal(left, shown + said, result.stderr)
+      for number in result.stderr:gmatch "line (%d+) of" do
+        assert.is_true(tonumber(number) <= 41)
+      end
+      assert.is_true(said <= 2, result.stderr)
+    end
+  end)
+
+  it("by other programs is shown without harm: types, sizes, NUL", function()
+    local long = ("y"):rep(3 << 20)
+    local lines = {
+      '{"time":"t\\u0000\\u001b[2J","decision":"a\\u0000\\n\\u202e","policy":"p\\n\\np"}',
+      '{"time":{"a":["\\u001b"]},"decision":[],"policy":null,"summary":5,"why":{},"grant":"g"}',
+      '{"time":1,"summary":"' .. ("z"):rep(100000) .. '"}', '{"time":"' .. long .. '"}', "[1]", "5",
+      '{"time":1}',
+    }
+    program.write(path, table.concat(lines, "\n") .. "\n")
+    for _, option in ipairs { "--json", "--last=9", "--since=1970-01-01" } do
+      local result = program.run { "audit", "--file", path, option }
+      assert.equal(0, result.code, result.stderr)
+      assert.is_true(is_harmless(result.stdout))
+      assert.is_true(count_lines(result.stdout) >= 1)
+      assert.truthy(result.stderr:find("line 4 of '" .. path .. "' is too long", 1, true))
+      assert.truthy(result.stderr:find("line 5 of '" .. path .. "' is no record", 1, true))
+    end
+    assert.equal(4, count_lines(program.run({ "audit", "--file", path }).stdout))
+    local result = program.run { "audit", "--file", dir }
+    assert.same({ 1, "" }, { result.code, result.stdout })
+    assert.truthy(result.stderr:find("cannot read", 1, true))
   end)
 end)
 
@@ -243,6 +395,36 @@ describe("codex-lua audit", function()
     assert.equal("two three", shown("--since", "2026-01-02T03:05"))
     assert.equal("two", shown("--decision", "decline", "--since", "2026-01-01", "--thread", "t2"))
     assert.equal("three", shown("--decision", "decline", "--last", "1"))
+  end)
+
+  it("knows a decision by every spelling, also in logs from before there was one", function()
+    local path, spellings = dir .. "/old.jsonl", {
+      accept = { "accept", "approved", "acceptWithExecpolicyAmendment", "answered",
+        "approved_execpolicy_amendment", "applyNetworkPolicyAmendment" },
+      accept_for_session = { "accept_for_session", "acceptForSession", "approved_for_session" },
+      decline = { "decline", "denied" }, cancel = { "cancel", "abort" }, error = { "error" },
+    }
+    local text = {}
+    for _, list in pairs(spellings) do
+      for _, word in ipairs(list) do text[#text + 1] = line("2026-01-02", "t", word, word) end
+    end
+    program.write(path, table.concat(text))
+    for word, list in pairs(spellings) do
+      local result = program.run { "audit", "--file", path, "--decision", word }
+      assert.equal(#list, select(2, result.stdout:gsub("\n", "")), word)
+      for each in result.stdout:gmatch "[^\n]+" do
+        assert.equal(word, each:match "^%S+  (%S+)")
+      end
+    end
+  end)
+
+  it("shows who decided, why, and what was granted", function()
+    local path = dir .. "/audit.jsonl"
+    local log_file = assert(audit.open(path))
+    assert(log_file:record(command "ls", decided("accept", { policy = "client", client = "ide 1.0",
+      why = "since", grant = { amendment = { "ls" } } })))
+    assert.truthy(program.run({ "audit", "--file", path }).stdout:find(
+      'accept%s+client ide 1%.0 %(since%), grants {"amendment":%["ls"%]}  Run a command %$ ls'))
   end)
 
   it("prints records as they are", function()

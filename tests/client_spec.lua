@@ -5,6 +5,7 @@ local async = require "codex.async"
 local codex = require "codex"
 local json = require "codex.json"
 local program = require "tests.support.program"
+local uv = require "luv"
 
 local SERVER = "tests/support/bad_server.lua"
 
@@ -437,6 +438,49 @@ local function ask_approval(client, id)
   drain(stream)
   return line
 end
+
+describe("a request of the server whose answer must be written down", function()
+  --- The answer of a policy, or of a handler, that says yes; `spoil` makes writing impossible.
+  local function answer(path, handler, spoil)
+    local log = {}
+    local client <close> = connect("", { policies = policy(function() return "accept" end),
+      audit = { path = path, required = true } }, log)
+    if handler then client:handle("item/commandExecution/requestApproval", handler) end
+    if spoil then
+      os.remove(path)
+      assert(uv.fs_mkdir(path, 448))
+    end
+    local message = json.decode(ask_approval(client))
+    if spoil then assert(uv.fs_rmdir(path)) end
+    return message.result and message.result.decision or message.error.message
+  end
+
+  local function handler() return { decision = "acceptForSession" } end
+
+  it("is answered so when it was, a handler's answer as well; else it is declined", function()
+    local dir, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    local path = dir .. "/audit.jsonl"
+    assert.equal("accept", answer(path))
+    assert.equal("acceptForSession", answer(path, handler))
+    local records = {}
+    for record in assert(require("codex.audit").read(path)) do
+      records[#records + 1] = record.policy .. " " .. record.decision
+    end
+    assert.same({ "spec accept", "handler accept_for_session" }, records)
+    local level = codex.log.level "off"
+    assert.equal("decline", answer(path, nil, true))
+    assert.equal("decline", answer(path, handler, true))
+    codex.log.level(level)
+  end)
+
+  it("names options that make no sense", function()
+    for text, audit in pairs { ["'requird'"] = { requird = true }, ["'path'"] = { path = 1 },
+      ["'required'"] = { required = "yes" } } do
+      assert.error_matches(function() codex.connect { audit = audit } end, text)
+    end
+  end)
+end)
 
 describe("a request of the server", function()
   it("is decided by a policy, which sees what it is about", function()

@@ -55,7 +55,7 @@ describe("a hook file", function()
 
   it("returns a list", function()
     local list = assert(hook.load(file("more.lua", [[
-      return { { run = print, on = "a" }, { run = print, name = "second" }, print }
+      return { { run = print, on = "stop" }, { run = print, name = "second" }, print }
     ]])))
     assert.same({ "more#1", "second", "more#3" },
       { list[1].name, list[2].name, list[3].name })
@@ -75,6 +75,8 @@ describe("a hook file", function()
     for _, text in ipairs { "", "return 7", "return 'x'", "return nil", "return true" } do
       assert.matches("must return a hook, a list of them, or a function", refused(text))
     end
+    assert.matches("it returned nothing", refused "")
+    assert.matches("it returned a number", refused "return 7")
     assert.matches("a function `run` is needed", refused "return {}")
     assert.matches("a function `run` is needed", refused "return { run = 7 }")
     assert.matches("'when'.*function", refused "return { run = print, when = 1 }")
@@ -84,6 +86,37 @@ describe("a hook file", function()
     assert.matches("`fail` is open or closed, got maybe",
       refused "return { run = print, fail = 'maybe' }")
     assert.matches("'onn'.*'on'", refused "return { run = print, onn = 'x' }")
+  end)
+
+  it("whose list has a hole, or is half a hook, is told where", function()
+    assert.matches("bad%.lua: it returns a list with a hole at 2",
+      refused "return { print, nil, print }")
+    assert.matches("bad%.lua: it returns a list of hooks that has a key 'name'",
+      refused "return { name = 'x', print }")
+  end)
+
+  it("that is for no event is told so, with the event that may be meant", function()
+    local names = {
+      PreToolUse = "pre_tool_use", ["pre-tool-use"] = "pre_tool_use", pretooluse = "pre_tool_use",
+      PermissionRequest = "permission_request", stopp = "stop", turn_completed = "turn_complete",
+    }
+    for name, meant in pairs(names) do
+      for _, form in ipairs { "%q", "{ %q }", "{ 'stop', %q }" } do
+        local message = refused(("return { run = print, on = %s }"):format(form:format(name)))
+        local expected = ("there is no event '%s'; did you mean '%s'?"):format(name, meant)
+        assert.truthy(message:find(expected, 1, true), message)
+      end
+    end
+    assert.matches("there is no event 'tea_is_ready'$",
+      refused "return { run = print, on = 'tea_is_ready' }")
+    assert.matches("`on` is a list.*has a key 'pre_tool_use'",
+      refused "return { run = print, on = { pre_tool_use = true } }")
+    assert.matches("has a key 'stop'", refused "return { run = print, on = { 'stop', stop = 1 } }")
+    assert.matches("a list with a hole", refused "return { run = print, on = { nil, 'stop' } }")
+    assert.matches("an empty list", refused "return { run = print, on = {} }")
+    assert.matches("names events, got a number", refused "return { run = print, on = { 1 } }")
+    assert.equal(2, #assert(hook.load(file("good.lua",
+      "return { { run = print, on = '*' }, { run = print, on = { 'stop', 'update' } } }"))))
   end)
 
   it("that is binary, or not there, or a folder, is refused", function()

@@ -127,6 +127,15 @@ describe("writing JSON", function()
   it("repairs strings where that is asked for", function()
     assert.equal('"a\u{FFFD}b"', json.encode("a\xFFb", { repair = true }))
   end)
+
+  it("writes no lone surrogates where those are not wanted", function()
+    local bad = utf8.char(0xD800) .. "x"
+    assert.equal('"\\ud800x"', json.encode(bad))
+    for _, option in ipairs { "unicode", "repair" } do
+      assert.equal('{"\u{FFFD}x":"\u{FFFD}x"}', json.encode({ [bad] = bad }, { [option] = true }))
+    end
+    assert.is_false(pcall(json.encode, "a\xFFb", { unicode = true }))
+  end)
 end)
 
 describe("a round trip", function()

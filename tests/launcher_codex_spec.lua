@@ -153,6 +153,19 @@ for _, version in ipairs { "latest", "middle" } do
       end)
     end)
 
+    it("declines what the client said where that must be written down and cannot be", function()
+      with_codex(version, function(folder, cx)
+        local yes = { name = "person", decide = function() return "accept" end }
+        local client <close> = connect(folder, cx, { "--audit", "required" }, { yes })
+        local log = folder .. "/state/codex-lua/audit.jsonl"
+        assert.equal("It ran.", (turn(client, "run it")))
+        assert.equal("accept", audit_records(folder)[1].decision)
+        assert(os.remove(log))
+        assert(require("luv").fs_mkdir(log, 448))
+        assert.equal("It did not.", (turn(client, "run it")))
+      end)
+    end)
+
     it("does not ask the client when it is strict", function()
       with_codex(version, function(folder, cx)
         local client <close> = connect(folder, cx, { "--strict" }, { nobody() })

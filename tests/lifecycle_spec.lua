@@ -166,7 +166,8 @@ describe("an answer", function()
     it(("to %s: %s"):format(kind, code), function()
       local out, reply, outcomes = answer(kind, returns(code))
       assert.same(expected, out)
-      assert.equal(0, reply.code)
+      local is_refused = code:find '"deny"' or code:find '"block"'
+      assert.equal(is_refused and not kind:find "stop$" and 2 or 0, reply.code)
       assert.is_nil(outcomes[1].why)
       assert.is_true(outcomes[1].ok)
     end)
@@ -415,6 +416,19 @@ end)
 
 -- ---- The program -------------------------------------------------------------------------------
 
+--- What was written down, which a program that did not come to its end has done after it.
+local function log_of(folder)
+  local list = {}
+  local function is_there()
+    for line in (files.read(folder .. "/codex-lua/notify.jsonl") or ""):gmatch "[^\n]+" do
+      table.insert(list, json.decode(line))
+    end
+    return #list > 0
+  end
+  program.eventually(is_there, 2)
+  return list
+end
+
 --- Runs `codex-lua hook` on a payload as Codex does.
 local function run(texts, payload, args, opts)
   local result
@@ -426,19 +440,14 @@ local function run(texts, payload, args, opts)
     for name, value in pairs(opts or {}) do given[name] = value end
     result = program.run(argv, given)
     result.answer = json.decode(result.stdout)
-    result.log = {}
-    for line in (files.read(folder .. "/codex-lua/notify.jsonl") or ""):gmatch "[^\n]+" do
-      table.insert(result.log, json.decode(line))
-    end
+    result.log = #paths > 0 and log_of(folder) or {}
   end)
   return result
 end
 
 local function is_denied(result, why)
-  local output = result.answer and result.answer.hookSpecificOutput
-  assert.equal("deny", output and output.permissionDecision)
-  assert.truthy(output.permissionDecisionReason:find(why, 1, true), output.permissionDecisionReason)
-  assert.equal(0, result.code)
+  assert.same({ 2, "" }, { result.code, result.stdout })
+  assert.truthy(result.stderr:find(why, 1, true), result.stderr)
 end
 
 describe("codex-lua hook", function()
@@ -451,15 +460,25 @@ describe("codex-lua hook", function()
         print "two"
         io.write "three\n"
         os.execute "echo four"
-        return { decision = "deny", reason = "no" }
+        return { context = "yes" }
       end]] }, payload)
-    is_denied(result, "no")
+    assert.equal("yes", result.answer.hookSpecificOutput.additionalContext)
     for _, word in ipairs { "one", "two", "three", "four" } do
       assert.truthy(result.stderr:find(word, 1, true))
     end
     assert.equal(1, #result.log)
     assert.same({ "h1", true, "lifecycle", "pre_tool_use" },
       { result.log[1].hook, result.log[1].ok, result.log[1].route, result.log[1].type })
+  end)
+
+  it("gives a reason and nothing else, whatever hooks print; --show has that follow", function()
+    local hook = [[return function()
+      print "printed"
+      return { decision = "deny", reason = "no" }
+    end]]
+    local result = run({ hook }, payload)
+    assert.same({ 2, "", "no\n" }, { result.code, result.stdout, result.stderr })
+    assert.equal("no\nprinted\n", run({ hook }, payload, { "--show" }).stderr)
   end)
 
   it("says nothing where there are no hooks", function()
@@ -474,7 +493,7 @@ describe("codex-lua hook", function()
     program.write(folder .. "/codex-lua/hook.d/a.lua", returns '"deny"')
     local env = { XDG_STATE_HOME = folder, XDG_CONFIG_HOME = folder }
     local result = program.run({ "hook" }, { input = payload, env = env })
-    assert.truthy(result.stdout:find("hook 'a' says no", 1, true))
+    assert.same({ 2, "hook 'a' says no\n" }, { result.code, result.stderr })
   end)
 
   local hangs = {
@@ -503,8 +522,8 @@ describe("codex-lua hook", function()
       returns '{ decision = "deny", reason = "no" }',
       [[return { fail = "open", run = function() os.execute("kill -9 $PPID") end }]],
     }, payload)
-    is_denied(result, "no")
-    assert.truthy(result.answer.systemMessage:find("hook 'h2' failed", 1, true))
+    is_denied(result, "no\n")
+    assert.truthy(result.stderr:find("hook 'h2' failed", 1, true))
   end)
 
   it("lets Codex go on when a hook that fails open kills the program", function()
@@ -555,7 +574,7 @@ describe("codex-lua hook", function()
 
   it("leaves nothing of a hook that hangs", function()
     with_hanging({ "--limit", "1" }, function(child)
-      assert.truthy(child:line():find("its time ran out", 1, true))
+      assert.equal(2, child:wait().code)
     end)
   end)
 
@@ -573,25 +592,36 @@ describe("codex-lua hook", function()
   end)
 
   it("refuses with an exit code where it cannot write the answer", function()
-    local result = run({ returns '{ decision = "deny", reason = "no" }' }, payload)
-    assert.equal(0, result.code)
-    with_files({ returns '{ decision = "deny", reason = "no" }' }, function(paths, folder)
+    with_files({ returns '{ continue = false, stop_reason = "no" }' }, function(paths, folder)
       local command = ("'%s' hook '%s' >/dev/full"):format(program.path, paths[1])
       local full = assert(require("codex.proc").run({ "sh", "-c", command },
-        { input = payload, env = { XDG_STATE_HOME = folder } }))
+        { input = fixture "post_tool_use", env = { XDG_STATE_HOME = folder } }))
       assert.equal(2, full.code)
       assert.truthy(full.stderr:find("no", 1, true))
     end)
   end)
 
-  it("works with standard streams closed", function()
-    with_files({ returns "nil" }, function(paths, folder)
-      local command = ("exec '%s' hook '%s' <&- >&- 2>&-"):format(program.path, paths[1])
-      local result = assert(require("codex.proc").run({ "sh", "-c", command },
-        { env = { XDG_STATE_HOME = folder } }))
-      assert.equal(2, result.code) -- nothing came on standard input, and the hook fails closed
+  --- Where streams are closed: the exit code, standard output and error.
+  local closed = {
+    ["standard input"] = { "<&-", 2, "", "sent nothing" },
+    ["standard output"] = { ">&-", 2, "", "no" },
+    ["standard error"] = { "2>&-", 0, '"permissionDecision":"deny"', "" },
+    ["all streams"] = { "<&- >&- 2>&-", 1, "", "" }, -- there is nobody to be told
+  }
+  for what, case in pairs(closed) do
+    it("refuses with " .. what .. " closed", function()
+      with_files({ returns '{ decision = "deny", reason = "no" }' }, function(paths, folder)
+        local command = ("'%s' hook '%s' %s"):format(program.path, paths[1], case[1])
+        local result = assert(require("codex.proc").run({ "sh", "-c", command },
+          { input = payload, env = { XDG_STATE_HOME = folder } }))
+        assert.equal(case[2], result.code)
+        for i, text in ipairs { result.stdout, result.stderr } do
+          assert.truthy(text:find(case[i + 2], 1, true), text)
+          if case[i + 2] == "" then assert.equal("", text) end
+        end
+      end)
     end)
-  end)
+  end
 
   it("refuses wrong usage", function()
     for _, args in ipairs { { "--bogus" }, { "--limit" }, { "--limit", "x" }, { "--fail", "x" } } do
@@ -607,7 +637,8 @@ describe("codex-lua hook test", function()
       local result = program.run({ "hook", "test", "PreToolUse", paths[1] }, { env = env })
       assert.equal(0, result.code)
       assert.truthy(result.stdout:find("h1: ok", 1, true))
-      assert.truthy(result.stdout:find('"permissionDecisionReason": "no"', 1, true))
+      assert.truthy(result.stdout:find("exit code 2, refused", 1, true))
+      assert.truthy(result.stdout:find("printed: no", 1, true))
     end)
   end)
 

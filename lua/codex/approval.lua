@@ -603,12 +603,19 @@ end
 -- ---- Words for people --------------------------------------------------------------------------
 
 --- Characters that change how a line looks without being seen: bidirectional controls, zero-width
---- ones, line separators, tags.
+--- ones and fillers, line separators, tags.
+local invisible = {
+  { 0x80, 0x9f }, { 0xad, 0xad }, { 0x34f, 0x34f }, { 0x61c, 0x61c }, { 0x115f, 0x1160 },
+  { 0x180b, 0x180f }, { 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f },
+  { 0x3164, 0x3164 }, { 0xfeff, 0xfeff }, { 0xffa0, 0xffa0 }, { 0xfff0, 0xfffb },
+  { 0x1d173, 0x1d17a }, { 0xe0000, 0xe0fff },
+}
+
 local function is_invisible(code)
-  return (code >= 0x80 and code <= 0x9f) or code == 0xad or code == 0x61c
-    or (code >= 0x200b and code <= 0x200f) or (code >= 0x2028 and code <= 0x202e)
-    or (code >= 0x2060 and code <= 0x206f) or code == 0xfeff
-    or (code >= 0xe0000 and code <= 0xe007f)
+  for _, range in ipairs(invisible) do
+    if code <= range[2] then return code >= range[1] end
+  end
+  return false
 end
 
 local function shown_character(character)
@@ -636,6 +643,21 @@ function M.visible(text)
     pieces[#pieces + 1] = ("\\x%02X"):format(text:byte(bad))
     at = bad + 1
   end
+end
+
+local function escaped(character)
+  local code = utf8.codepoint(character)
+  if code < 0x10000 then return is_invisible(code) and ("\\u%04x"):format(code) or nil end
+  if not is_invisible(code) then return nil end
+  code = code - 0x10000
+  return ("\\u%04x\\u%04x"):format(0xd800 | code >> 10, 0xdc00 | code & 0x3ff)
+end
+
+--- JSON that says the same and has nothing in it that a terminal would obey or that hides.
+---@param text string valid JSON
+---@return string
+function M.visible_json(text)
+  return (text:gsub("\127", "\\u007f"):gsub("[\xc2-\xf4][\x80-\xbf]+", escaped))
 end
 
 local DIFF_LINES = 200

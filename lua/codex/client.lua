@@ -40,7 +40,8 @@ local OVERLOADED = -32001
 ---@field capabilities? table more for the `capabilities` of `initialize`, as Codex spells them
 ---@field policies? table[] who decides approvals; the user's policy.d where nothing is given
 ---@field policy_timeout? number seconds until the safe answer is given (60)
----@field audit? boolean|string false: decisions are not written down; or the file (XDG_STATE_HOME)
+---@field audit? boolean|string|{ path?: string, required?: boolean } false: decisions are not
+---written down; or the file (XDG_STATE_HOME); required: what cannot be written down does not count
 ---@field auth_refresh? fun(params: table): table? gives ChatGPT tokens when Codex asks for them
 ---@field timeout? number seconds for each request (60)
 ---@field startup_timeout? number seconds until it has introduced itself (30)
@@ -51,6 +52,8 @@ local known = options.set {
   "opt_out", "capabilities", "policies", "policy_timeout", "audit", "auth_refresh", "timeout",
   "startup_timeout", "restart",
 }
+
+local known_audit = options.set { "path", "required" }
 
 ---@class codex.Client
 ---@field server table what `initialize` answered: userAgent, codexHome, platformOs ...
@@ -306,7 +309,12 @@ local function check(given)
   for _, name in ipairs { "timeout", "startup_timeout", "policy_timeout" } do
     options.milliseconds(where, given, name)
   end
-  options.typed(where, given, "audit", "boolean", "string")
+  local audit = options.typed(where, given, "audit", "boolean", "string", "table")
+  if type(audit) == "table" then
+    options.check(where .. ": audit", audit, known_audit)
+    options.typed(where .. ": audit", audit, "path", "string")
+    options.typed(where .. ": audit", audit, "required", "boolean")
+  end
   options.typed(where, given, "auth_refresh", "function")
   options.typed(where, given, "restart", "number")
 end

@@ -22,22 +22,25 @@ local function io_error(what, path, message, name)
   return nil, E.new("io", ("%s '%s': %s"):format(what, path, message), { code = name })
 end
 
+local function make_one(path)
+  local ok, message, name = uv.fs_mkdir(path, tonumber("700", 8))
+  if ok then return true end
+  local stat = name == "EEXIST" and uv.fs_stat(path)
+  if stat and stat.type == "directory" then return true end
+  return io_error("cannot make", path, message, name)
+end
+
 --- Makes a folder and those above it, for the user alone.
 ---@param path string
 ---@return true?
 ---@return codex.Error?
 function M.make_dir(path)
-  local ok, message, name = uv.fs_mkdir(path, tonumber("700", 8))
-  if ok then return true end
-  if name == "EEXIST" then
-    local stat = uv.fs_stat(path)
-    if stat and stat.type == "directory" then return true end
-  end
+  local ok, err = make_one(path)
   local parent = path:match "^(.+)/[^/]+$"
-  if name ~= "ENOENT" or not parent then return io_error("cannot make", path, message, name) end
-  local made, err = M.make_dir(parent)
-  if not made then return nil, err end
-  return M.make_dir(path)
+  if ok or err.code ~= "ENOENT" or not parent then return ok, err end
+  ok, err = M.make_dir(parent)
+  if not ok then return nil, err end
+  return make_one(path) -- that nothing is there although its parent is: /proc says so
 end
 
 ---@param path string

@@ -34,6 +34,44 @@ local Hook = {}
 Hook.__index = Hook
 Hook.__name = "codex.hook"
 
+--- What a file's hooks may be for: what Codex has lifecycle hooks for, what notify tells, and how a
+--- look for updates went.
+local events = options.set { "*",
+  "interrupt", "permission_request", "post_compact", "post_model_request", "post_tool_use",
+  "pre_compact", "pre_model_request", "pre_tool_use", "session_end", "session_start", "stop",
+  "subagent_start", "subagent_stop", "user_prompt_submit",
+  "turn_complete", "turn_failed", "turn_interrupted",
+  "up_to_date", "update", "newer_than_known", "unknown",
+}
+
+local function check_event(name)
+  if type(name) ~= "string" then
+    error(("`on` names events, got a %s"):format(type(name)), 0)
+  end
+  if events[name] then return end
+  local word = name:gsub("(%l)(%u)", "%1_%2"):lower():gsub("-", "_")
+  local near = options.nearest(word, events)
+  error(("`on`: there is no event '%s'%s"):format(name,
+    near and ("; did you mean '%s'?"):format(near) or ""), 0)
+end
+
+--- A hook for nothing would never run, and one that fails closed would never refuse.
+local function check_events(on)
+  if type(on) ~= "table" then return check_event(on == nil and "*" or on) end
+  local count = 0
+  for key in pairs(on) do
+    count = count + 1
+    if math.type(key) ~= "integer" then
+      error(("`on` is a list, { \"pre_tool_use\" }; it has a key '%s'"):format(tostring(key)), 0)
+    end
+  end
+  if count == 0 then error("`on` is an empty list: the hook would never run", 0) end
+  for i = 1, count do
+    if on[i] == nil then error("`on` is a list with a hole", 0) end
+    check_event(on[i])
+  end
+end
+
 local function types_of(on)
   local set = {}
   for _, name in ipairs(type(on) == "table" and on or { on or "*" }) do set[name] = true end
@@ -83,16 +121,38 @@ local function globals()
   return env
 end
 
+local function hook_of(value, name)
+  local hook = M.new(value, name)
+  check_events(hook.on)
+  return hook
+end
+
+local function list_of(value, name)
+  local list, count = {}, 0
+  for key in pairs(value) do
+    count = count + 1
+    if math.type(key) ~= "integer" then
+      error(("it returns a list of hooks that has a key '%s', too"):format(tostring(key)), 0)
+    end
+  end
+  for i = 1, count do
+    if value[i] == nil then error(("it returns a list with a hole at %d"):format(i), 0) end
+    list[i] = hook_of(value[i], ("%s#%d"):format(name, i))
+  end
+  return list
+end
+
 local function hooks_of(value, name)
-  if type(value) == "table" and value.run == nil and #value > 0 then
-    local list = {}
-    for i, each in ipairs(value) do list[i] = M.new(each, ("%s#%d"):format(name, i)) end
-    return list
-  end
   if type(value) ~= "table" and type(value) ~= "function" then
-    error("it must return a hook, a list of them, or a function", 0)
+    error(("it must return a hook, a list of them, or a function; it returned %s"):format(
+      value == nil and "nothing" or "a " .. type(value)), 0)
   end
-  return { M.new(value, name) }
+  if type(value) == "table" and value.run == nil then
+    for key in pairs(value) do
+      if math.type(key) == "integer" then return list_of(value, name) end
+    end
+  end
+  return { hook_of(value, name) }
 end
 
 --- Reads a file that returns a hook (a plain table), a list of them, or a function.

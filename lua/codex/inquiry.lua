@@ -9,20 +9,22 @@ local instances = require "codex.instance"
 local json = require "codex.json"
 local link = require "codex.link"
 local options = require "codex.options"
+local uv = require "luv"
 
 local M = {}
 
 -- ---- Who decides -------------------------------------------------------------------------------
 
 local function audit_of(given)
-  if given.audit == false then return nil end
-  local path = type(given.audit) == "string" and given.audit or nil
-  return require("codex.audit").open(path)
+  local audit = given.audit
+  if audit == false then return nil end
+  if type(audit) ~= "table" then audit = { path = type(audit) == "string" and audit or nil } end
+  return require("codex.audit").open(audit.path, { required = audit.required })
 end
 
 --- Makes the decider of a client: its policies, or the user's own.
 ---@param instance table
----@param given { policies?: table[], policy_timeout?: number, audit?: boolean|string }
+---@param given { policies?: table[], policy_timeout?: number, audit?: boolean|string|table }
 ---@return table?
 ---@return codex.Error?
 function M.decider(instance, given)
@@ -149,10 +151,25 @@ handlers["account/chatgptAuthTokens/refresh"] = function(client, params)
   return refresh(params)
 end
 
+--- What a handler of the script answers to a question is a decision like a policy's.
+local function handle(client, request, handler)
+  local started = uv.hrtime()
+  local result, err = handler(request.params)
+  local params = type(request.params) == "table" and request.params or {}
+  local question = approval.request(request.method, params, client._items:find(params))
+  if not question then return result, err end
+  local record = approval.decision(question,
+    result and { result = result } or { error = { message = err and tostring(err) } })
+  record.policy, record.seconds = "handler", (uv.hrtime() - started) / 1e9
+  local counts, written = client._decider:write_down(question, result, record)
+  if written == record then return result, err end
+  return counts, E.new("policy", written.why)
+end
+
 --- result | false (the method is unknown) | nil, error
 local function answer(client, request)
   local own, params = client._handlers[request.method], request.params
-  if own then return own(params) end
+  if own then return handle(client, request, own) end
   local handler = handlers[request.method]
   if handler then return handler(client, type(params) == "table" and params or {}) end
   return decide(client, request)

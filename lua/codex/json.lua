@@ -3,6 +3,11 @@
 
 local core = require "codex.core.json"
 
+---@class codex.JsonOptions
+---@field pretty? boolean
+---@field unicode? boolean
+---@field repair? boolean
+
 return {
   --- Reads one JSON text. Null becomes `json.null`, arrays carry a mark so that an empty one stays
   --- an array. Of duplicate keys the first counts; the later ones are in `json.duplicates(object)`.
@@ -10,9 +15,10 @@ return {
   ---@type fun(text: string): any, string?, string?
   decode = core.decode,
   --- Writes a value with its keys sorted. Raises an error for what JSON cannot say: functions, NaN,
-  --- mixed tables, strings that are not UTF-8 (`repair = true` replaces the bad bytes by U+FFFD).
-  --- A plain empty table is an object.
-  ---@type fun(value: any, options?: { pretty?: boolean, repair?: boolean }): string
+  --- mixed tables, strings that are not UTF-8. `repair = true` replaces all that is no Unicode by
+  --- U+FFFD; `unicode = true` does so with lone surrogates only, which Codex refuses. A plain empty
+  --- table is an object.
+  ---@type fun(value: any, options?: codex.JsonOptions): string
   encode = core.encode,
   null = core.null,
   --- Marks a table (a new one by default) as an array.

@@ -19,14 +19,12 @@ local hooks = require "codex.hook"
 local json = require "codex.json"
 local plugin = require "codex.plugin"
 local uv = require "luv"
+local verdict = require "codex.verdict"
 
 local M = {}
 
 local PAYLOAD_LIMIT = 64 << 20 -- bytes on standard input
 local CODEX_TIMEOUT = 600 -- seconds that Codex gives a hook whose configuration does not say
-
---- Stands in a fallback for the reason that is not known yet.
-M.WHY = "@@why@@"
 
 -- ---- Events ------------------------------------------------------------------------------------
 
@@ -35,37 +33,11 @@ M.WHY = "@@why@@"
 ---@field thread_id? string as session_id
 ---@field payload table as Codex sent it; its members are fields of the event too
 
---- What Codex 0.169.0 takes: from the output schemas in its binary (0.153.4 has the same), and from
---- trying what they allow. `refuse`: how a refusal is written, and with what word; `context`: text
---- for the model; `input`: another input for the tool; `stop`: continue = false; `suppress`:
---- suppressOutput; `message`: systemMessage, shown to the user; `limit`: seconds that it has at
---- most, `default` where its configuration says nothing.
-local events = {
-  pre_tool_use =
-    { refuse = "deny", fail = "closed", input = true, context = true, message = true },
-  permission_request = { refuse = "deny", fail = "closed", ask = true, message = true },
-  post_tool_use = { refuse = "block", context = true, stop = true, message = true },
-  user_prompt_submit =
-    { refuse = "block", context = true, stop = true, suppress = true, message = true },
-  stop = { refuse = "block", stop = true, suppress = true, message = true },
-  subagent_stop = { refuse = "block", stop = true, suppress = true, message = true },
-  session_start = { context = true, stop = true, suppress = true, message = true },
-  subagent_start = { context = true, stop = true, suppress = true, message = true },
-  pre_compact = { stop = true, suppress = true, message = true },
-  post_compact = { stop = true, suppress = true, message = true },
-  interrupt = { message = true, limit = 3, default = 3 },
-  session_end = { limit = 3, default = 1 },
-  pre_model_request = {},
-  post_model_request = {},
-}
-
-local unknown = {} -- of events that Codex may add: nothing is known that it would take
-
 --- The types of all events that are known, in the order of their names.
 ---@return string[]
 function M.types()
   local list = {}
-  for name in pairs(events) do list[#list + 1] = name end
+  for name in pairs(verdict.events) do list[#list + 1] = name end
   table.sort(list)
   return list
 end
@@ -86,14 +58,25 @@ end
 --- What a hook's failure means where neither the hook nor the command line says it.
 ---@param kind string
 ---@return "open"|"closed"
-function M.default_fail(kind) return (events[kind] or unknown).fail or "open" end
+function M.default_fail(kind) return verdict.spec(kind).fail or "open" end
+
+--- What is to be answered for hooks that never said anything: `closed` is a refusal with exit code
+--- 2, `halt` is continue = false where Codex does not take that.
+---@param kind string
+---@param is_closed boolean
+---@return "open"|"closed"|"halt"
+function M.last_resort(kind, is_closed)
+  local spec = verdict.spec(kind)
+  if not is_closed then return "open" end
+  return spec.code and "closed" or spec.stop and "halt" or "open"
+end
 
 --- The seconds that Codex gives a hook of this event.
 ---@param kind string
 ---@param configured? number
 ---@return number
 function M.limit(kind, configured)
-  local spec = events[kind] or unknown
+  local spec = verdict.spec(kind)
   return math.min(configured or spec.default or CODEX_TIMEOUT, spec.limit or math.huge)
 end
 
@@ -125,215 +108,12 @@ function M.decode(text)
   return payload
 end
 
--- ---- Answers -----------------------------------------------------------------------------------
-
----@class codex.HookAnswer
----@field decision? "allow"|"deny"|"ask"|"block" deny and block are one; ask: permission_request
----@field reason? string of a refusal, for the model; at the end of a turn it is what to do next
----@field input? table of pre_tool_use: the tool's input in place of the one that it has
----@field context? string more for the model to know
----@field continue? boolean false ends what is going on
----@field stop_reason? string
----@field system_message? string for the user
----@field suppress_output? boolean
-
-local types = {
-  reason = "string", input = "table", context = "string", continue = "boolean",
-  stop_reason = "string", system_message = "string", suppress_output = "boolean",
-}
-
-local needs = { -- fields, and what an event must have for them
-  input = "input", context = "context", continue = "stop", stop_reason = "stop",
-  system_message = "message", suppress_output = "suppress",
-}
-
-local words = { allow = "allow", deny = "deny", block = "deny", ask = "ask" }
-
-local function fail(format, ...) error(format:format(...), 0) end
-
-local function check_fields(spec, kind, answer)
-  for name, value in pairs(answer) do
-    if name ~= "decision" and not types[name] then
-      fail("its answer has a field '%s', which means nothing", tostring(name))
-    elseif name ~= "decision" and type(value) ~= types[name] then
-      fail("its answer's %s must be a %s, got a %s", name, types[name], type(value))
-    elseif needs[name] and not spec[needs[name]] then
-      fail("it answered %s, which Codex does not take for %s", name, kind)
-    end
-  end
-end
-
-local function check_decision(spec, kind, answer)
-  local word = answer.decision
-  if word == nil then
-    if answer.reason ~= nil then fail("it gave a reason without a decision") end
-    return
-  end
-  if not words[word] then
-    fail("its decision must be allow, deny, ask or block, got %s", tostring(word))
-  end
-  if not spec.refuse or word == "ask" and not spec.ask then
-    fail("it answered %s, which Codex does not take for %s", word, kind)
-  end
-end
-
-local function is_object(value)
-  return type(value) == "table" and getmetatable(value) ~= getmetatable(json.array())
-    and json.encode(value):sub(1, 1) == "{"
-end
-
---- A copy that is JSON and nothing else. Codex does not run a tool whose `command` is missing.
-local function check_input(event, answer)
-  local input = answer.input
-  if words[answer.decision] == "deny" then fail "it refused, and gave an input" end
-  local ok, value = pcall(is_object, input)
-  if not ok or not value then fail("its input must be a JSON object: %s", tostring(value)) end
-  local now = type(event.tool_input) == "table" and event.tool_input.command
-  if type(now) == "string" and type(input.command) ~= "string" then
-    fail "its input needs a string `command`, as the tool has one"
-  end
-  return (json.decode(json.encode(input)))
-end
-
---- Checks what a handler returned against what its event takes. Raises what is wrong.
----@param event codex.LifecycleEvent
----@param answer any
----@return codex.HookAnswer? nil: no opinion
-function M.check(event, answer)
-  if answer == nil then return nil end
-  if type(answer) == "string" then answer = { decision = answer } end
-  if type(answer) ~= "table" then
-    fail("it returned a %s; nothing, a word or a table is wanted", type(answer))
-  end
-  local spec = events[event.type] or unknown
-  check_fields(spec, event.type, answer)
-  check_decision(spec, event.type, answer)
-  local checked = {}
-  for name, value in pairs(answer) do checked[name] = value end
-  checked.decision = words[answer.decision]
-  if answer.input ~= nil then checked.input = check_input(event, answer) end
-  return checked
-end
-
--- ---- The verdict -------------------------------------------------------------------------------
-
---- What all handlers together have said so far.
----@class codex.Verdict
----@field input? table the tool's, as it is now
-local Verdict = {}
-Verdict.__index = Verdict
-
-local function new_verdict(event)
-  return setmetatable({
-    spec = events[event.type] or unknown, event = event,
-    reasons = {}, contexts = {}, messages = {}, stop_reasons = {},
-  }, Verdict)
-end
-
-function Verdict:copy()
-  local copy = {}
-  for name, value in pairs(self) do copy[name] = value end
-  for _, name in ipairs { "reasons", "contexts", "messages", "stop_reasons" } do
-    copy[name] = table.move(self[name], 1, #self[name], 1, {})
-  end
-  return setmetatable(copy, Verdict)
-end
-
-local rank = { allow = 1, ask = 2, deny = 3 }
-
-local function is_said(text) return text ~= nil and text:find "%S" ~= nil end
-
-local function add(list, text)
-  if is_said(text) then list[#list + 1] = text end
-end
-
-function Verdict:refuse(reason)
-  self.decision = "deny"
-  add(self.reasons, reason)
-end
-
---- Takes in what a handler said.
-function Verdict:add(name, answer)
-  local word = answer.decision
-  if word == "deny" then
-    self:refuse(is_said(answer.reason) and answer.reason or ("hook '%s' says no"):format(name))
-  elseif word and rank[word] > (rank[self.decision] or 0) then
-    self.decision = word
-  end
-  self.input = answer.input or self.input
-  self.stopped = self.stopped or answer.continue == false
-  self.suppress = self.suppress or answer.suppress_output
-  add(self.contexts, answer.context)
-  add(self.messages, answer.system_message)
-  add(self.stop_reasons, answer.stop_reason)
-end
-
---- Takes in that a hook failed. One that keeps a turn from ending does so once: a hook that fails
---- whatever the model does would keep it at work for ever.
-function Verdict:fail(name, why, is_closed)
-  local text = ("hook '%s' failed: %s"):format(name, why)
-  local spec = self.spec
-  if is_closed and spec.refuse and not self.event.stop_hook_active then
-    self:refuse(text .. " (it fails closed)")
-  elseif is_closed and spec.stop then
-    self.stopped = true
-    add(self.stop_reasons, text .. " (it fails closed)")
-  elseif spec.message then
-    add(self.messages, text)
-  end
-end
-
-local function joined(list, separator)
-  if #list > 0 then return table.concat(list, separator) end
-end
-
---- What goes into hookSpecificOutput, each event's own.
-function Verdict:specific()
-  local kind, denied = self.event.type, self.decision == "deny"
-  local out = { additionalContext = joined(self.contexts, "\n\n") }
-  if kind == "pre_tool_use" and denied then
-    out.permissionDecision, out.permissionDecisionReason = "deny", joined(self.reasons, "\n")
-  elseif kind == "pre_tool_use" and self.input then
-    out.permissionDecision, out.updatedInput = "allow", self.input
-  elseif kind == "permission_request" and denied then
-    out.decision = { behavior = "deny", message = joined(self.reasons, "\n") }
-  elseif kind == "permission_request" and self.decision == "allow" then
-    out.decision = { behavior = "allow" }
-  end
-  if next(out) == nil then return nil end
-  out.hookEventName = self.event.payload.hook_event_name
-  return out
-end
-
----@class codex.HookReply
----@field code integer the exit code
----@field out string standard output, empty or JSON
----@field refusal? string why Codex shall not go on
-
---- In Codex's words. An "allow" without another input is nothing for pre_tool_use: Codex takes it
---- for an error.
----@return codex.HookReply
-function Verdict:reply()
-  local out = {
-    hookSpecificOutput = self:specific(), systemMessage = joined(self.messages, "\n"),
-    suppressOutput = self.suppress or nil,
-  }
-  local refusal = self.decision == "deny" and joined(self.reasons, "\n") or nil
-  if refusal and self.spec.refuse == "block" then out.decision, out.reason = "block", refusal end
-  if self.stopped then
-    out.continue, out.stopReason = false, joined(self.stop_reasons, "\n")
-    refusal = refusal or out.stopReason or "a hook stopped it"
-  end
-  local text = next(out) ~= nil and json.encode(out, { repair = true }) or ""
-  return { code = 0, out = text, refusal = refusal }
-end
-
 -- ---- Running -----------------------------------------------------------------------------------
 
 ---@class codex.LifecycleOptions
 ---@field files? string[] hooks, in place of the user's hook.d
 ---@field limit? number seconds that Codex gives us
----@field fail? "open"|"closed" for hooks that do not say, and files that cannot be read in
+---@field fail? "open"|"closed"|"halt" for hooks that do not say, and files that cannot be read in
 ---@field say? fun(line: table) is told what is being done, and what to answer if it never ends
 
 --- The user's own hooks.
@@ -360,14 +140,14 @@ Run.__index = Run
 
 function Run:is_closed(hook)
   local said = hook and hook.fail or self.opts.fail
-  return (said or M.default_fail(self.event.type)) == "closed"
+  return (said or M.default_fail(self.event.type)) ~= "open"
 end
 
 --- Tells the supervisor what it should answer if nothing more comes from us.
 function Run:say(name, is_closed)
   if not self.opts.say then return end
   local fallback = self.verdict:copy()
-  fallback:fail(name, M.WHY, is_closed)
+  fallback:fail(name, verdict.WHY, is_closed)
   local event = self.event
   self.opts.say {
     what = name, reply = fallback:reply(), last = self.last, event = {
@@ -394,7 +174,7 @@ function Run:run_one(hook)
   local event = self:event_for()
   local outcome = hooks.run(hook, event, left)
   local ok, answer = outcome.ok, outcome.value
-  if ok and not outcome.skipped then ok, answer = pcall(M.check, self:event_for(), answer) end
+  if ok and not outcome.skipped then ok, answer = pcall(verdict.check, self:event_for(), answer) end
   if not ok then
     local why = outcome.why or tostring(answer)
     return self:fail(hook.name, why, self:is_closed(hook), outcome.seconds)
@@ -412,11 +192,21 @@ local function is_any_closed(run, wanted, from)
   return false
 end
 
+--- Files that are named are there for an event: where none of them has a hook for it, somebody is
+--- mistaken.
+function Run:check_wanted(wanted)
+  local paths = self.opts.files
+  if #wanted > 0 or #self.outcomes > 0 or not paths or #paths == 0 then return end
+  if not self:is_closed() then return end
+  self:fail(plugin.name(paths[1]), "it has no hook for " .. self.event.type, true)
+end
+
 function Run:run_all(all)
   local wanted = {}
   for _, hook in ipairs(all) do
     if hook:wants(self.event) then wanted[#wanted + 1] = hook end
   end
+  self:check_wanted(wanted)
   for i, hook in ipairs(wanted) do
     self:say(hook.name, is_any_closed(self, wanted, i))
     self:run_one(hook)
@@ -456,7 +246,7 @@ function M.run(text, opts)
   local event = M.event(payload)
   local seconds, last = M.margins(M.limit(event.type, opts.limit))
   local run = setmetatable({
-    opts = opts, text = text, event = event, verdict = new_verdict(event), outcomes = {},
+    opts = opts, text = text, event = event, verdict = verdict.new(event), outcomes = {},
     last = last, deadline = uv.hrtime() / 1e9 + seconds,
   }, Run)
   run:say("hook", run:is_closed())

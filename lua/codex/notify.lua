@@ -177,12 +177,18 @@ end
 --- Where runs are written down.
 function M.log_path() return files.state_dir() .. "/notify.jsonl" end
 
+--- Opens it without waiting, as a FIFO that nobody reads would have us do.
 local function open_log()
-  local path = M.log_path()
+  local path, flag = M.log_path(), uv.constants
   files.make_dir(path:match "^(.*)/")
   local stat = uv.fs_stat(path)
   if stat and stat.size > LOG_LIMIT then uv.fs_rename(path, path .. ".1") end
-  return uv.fs_open(path, "a", tonumber("600", 8))
+  local fd, message = uv.fs_open(path, flag.O_WRONLY | flag.O_APPEND | flag.O_CREAT
+    | flag.O_NONBLOCK, tonumber("600", 8))
+  stat = fd and uv.fs_fstat(fd)
+  if not stat or stat.type == "file" then return fd, message end
+  uv.fs_close(fd)
+  return nil, "it is no regular file"
 end
 
 --- Writes down how hooks went; that this fails is said, and no reason to stop.

@@ -17,7 +17,11 @@ local function distance(a, b)
   return row[#b]
 end
 
-local function nearest(name, known)
+--- The name in a set that is most like this one, where one is.
+---@param name string
+---@param known table<string, any>
+---@return string?
+function M.nearest(name, known)
   local best, best_distance
   for candidate in pairs(known) do
     local d = distance(name, candidate)
@@ -64,7 +68,7 @@ function M.check(where, options, known)
   end
   for name in pairs(options) do
     if known[name] == nil then
-      local near = type(name) == "string" and nearest(name, known)
+      local near = type(name) == "string" and M.nearest(name, known)
       local hint = near and ("; did you mean '%s'?"):format(near) or ""
       M.raise(("%s: option '%s' is unknown%s"):format(where, tostring(name), hint))
     end

@@ -338,8 +338,13 @@ function Decider:_ask_all(request, started, pass)
   return safely(request, "default", "no policy decided")
 end
 
---- Writes the decision down before it counts. Where that is required and fails, it does not count.
-function Decider:_write_down(request, result, record)
+--- Writes a decision down before it counts. Where that is required and fails, it does not count.
+---@param request codex.ApprovalRequest
+---@param result table? what Codex would get
+---@param record codex.DecisionRecord
+---@return table? result what it gets; nil for an error reply
+---@return codex.DecisionRecord record another one where the decision does not count
+function Decider:write_down(request, result, record)
   local audit = self._audit
   if not audit then return result, record end
   local ok, written, err = pcall(audit.record, audit, request, record)
@@ -366,7 +371,7 @@ function Decider:decide(request, given)
   if not record then return nil end
   record.seconds = (uv.hrtime() - started) / 1e9
   self._log("info", ("%s: %s: %s"):format(record.policy, record.decision, brief(request)))
-  return self:_write_down(request, result, record)
+  return self:write_down(request, result, record)
 end
 
 -- ---- Ready-made --------------------------------------------------------------------------------

@@ -199,7 +199,8 @@ static void test_depth(void) {
   CHECK(parse_nested(10, '[', '}') == CX_EJSON, "the wrong bracket is no matter of depth");
 }
 
-/* expected NULL: not UTF-8, at `bad`; `repaired` is what it becomes then. */
+/* expected NULL: not UTF-8, at `bad`. `repaired`, where it is another text: what it becomes when
+ * only valid Unicode may be written. */
 static const struct {
   const char *bytes;
   size_t size;
@@ -213,7 +214,9 @@ static const struct {
     {"\b\f\n\r\t", 5, "\"\\b\\f\\n\\r\\t\"", NULL, 0},
     {"\xC2\x80\xE2\x82\xAC\xF0\x90\x80\x80\xF4\x8F\xBF\xBF", 13,
      "\"\xC2\x80\xE2\x82\xAC\xF0\x90\x80\x80\xF4\x8F\xBF\xBF\"", NULL, 0},
-    {"\xED\xA0\x80x\xED\xBF\xBF", 7, "\"\\ud800x\\udfff\"", NULL, 0},
+    {"\xED\xA0\x80x\xED\xBF\xBF", 7, "\"\\ud800x\\udfff\"", "\"\xEF\xBF\xBDx\xEF\xBF\xBD\"", 0},
+    {"\xED\xA0\xBD\xED\xB8\x80", 6, "\"\\ud83d\\ude00\"", "\"\xEF\xBF\xBD\xEF\xBF\xBD\"", 0},
+    {"\xED\x9F\xBF\xEE\x80\x80", 6, "\"\xED\x9F\xBF\xEE\x80\x80\"", NULL, 0},
     {"ab\xFFz", 4, NULL, "\"ab\xEF\xBF\xBDz\"", 2},
     {"\xC3", 1, NULL, "\"\xEF\xBF\xBD\"", 0},
     {"\xC0\x80", 2, NULL, "\"\xEF\xBF\xBD\xEF\xBF\xBD\"", 0},
@@ -222,23 +225,27 @@ static const struct {
     {"\xE2\x82(", 3, NULL, "\"\xEF\xBF\xBD\xEF\xBF\xBD(\"", 0},
 };
 
-static void test_quote(size_t index) {
-  const char *expected = quotes[index].expected, *repaired = quotes[index].repaired;
+static void test_quote_as(size_t index, cx_json_care care, const char *expected) {
   char *bytes = exactly(quotes[index].bytes, quotes[index].size);
   size_t bad = 0;
   cx_buf out = {0};
-  int rc = cx_json_quote(&out, bytes, quotes[index].size, false, &bad);
-  if (!expected) {
+  int rc = cx_json_quote(&out, bytes, quotes[index].size, care, &bad);
+  if (!expected)
     CHECK(rc == CX_EJSON && bad == quotes[index].bad, "quote %zu: %d at %zu", index, rc, bad);
-    cx_buf_drop(&out, out.len);
-    rc = cx_json_quote(&out, bytes, quotes[index].size, true, &bad);
-    expected = repaired;
-  }
-  CHECK(rc == 0 && out.len == strlen(expected) &&
-            memcmp(cx_buf_bytes(&out), expected, out.len) == 0,
-        "quote %zu: %.*s", index, (int)out.len, cx_buf_bytes(&out));
+  else
+    CHECK(rc == 0 && out.len == strlen(expected) &&
+              memcmp(cx_buf_bytes(&out), expected, out.len) == 0,
+          "quote %zu: %.*s", index, (int)out.len, cx_buf_bytes(&out));
   cx_buf_free(&out);
   free(bytes);
+}
+
+static void test_quote(size_t index) {
+  const char *expected = quotes[index].expected, *repaired = quotes[index].repaired;
+  if (!repaired) repaired = expected;
+  test_quote_as(index, CX_JSON_KEEP, expected);
+  test_quote_as(index, CX_JSON_UNICODE, expected ? repaired : NULL);
+  test_quote_as(index, CX_JSON_REPAIR, repaired);
 }
 
 int main(void) {

@@ -23,7 +23,7 @@ static void same_again(const char *bytes, size_t n) {
   const char *back;
   size_t length, bad;
   cx_json_kind kind;
-  int rc = cx_json_quote(&quoted, bytes, n, false, &bad);
+  int rc = cx_json_quote(&quoted, bytes, n, CX_JSON_KEEP, &bad);
   if (rc == 0) {
     if (cx_json_parse(&again, cx_buf_bytes(&quoted), quoted.len) != 0) abort();
     cx_json_string(&again, again.root->valuestring, &scratch, &back, &length, &kind);

@@ -4,6 +4,10 @@
 --- Codex runs a hook only when it is trusted, and trusts it as it is: `install` writes that down
 --- for the hook that it adds, after saying what that is, and for no other. Trust is in the command;
 --- what is in the Lua file may change without Codex noticing.
+---
+--- Codex goes on when the command cannot be run. The line for a hook that fails closed refuses by
+--- itself then: whatever becomes of the program, the shell is still there. That is the user's own,
+--- zsh or else bash, with -c.
 
 local cli = require "codex.cli"
 local files = require "codex.files"
@@ -45,8 +49,8 @@ end
 
 local function parse_arguments()
   local parser = cli.parser("hook", "Codex's lifecycle hooks, in Lua. Codex runs `codex-lua hook "
-    .. "[--limit SECONDS] [--fail open|closed] [HOOK.lua...]`; without a file that runs those in "
-    .. lifecycle.folder() .. ".")
+    .. "[--limit SECONDS] [--fail open|closed|halt] [HOOK.lua...]`; without a file that runs those "
+    .. "in " .. lifecycle.folder() .. ".")
   parser:command_target "command"
   local install = parser:command("install", "has Codex run a hook: changes its config.toml, and "
     .. "writes down there that this hook is trusted")
@@ -99,11 +103,11 @@ end
 --- How the file's hooks for this event are to fail, and whether there is one: better found out now
 --- than when Codex runs it.
 local function look_at(file, event, seconds)
-  local mode, found = "open", false
+  local is_closed, found = false, false
   for _, hook in ipairs(check(hooks.load(file))) do
     if hook:wants { type = event } then
       found = true
-      if (hook.fail or lifecycle.default_fail(event)) == "closed" then mode = "closed" end
+      if (hook.fail or lifecycle.default_fail(event)) == "closed" then is_closed = true end
       if hook.timeout > seconds and hook.timeout ~= hooks.TIMEOUT then
         io.stderr:write(("codex-lua hook: '%s' wants %g s; it gets %g s (--timeout)\n"):format(
           hook.name, hook.timeout, seconds))
@@ -111,7 +115,22 @@ local function look_at(file, event, seconds)
     end
   end
   if not found then fail(("no hook in '%s' is for %s"):format(file, event)) end
-  return mode
+  return lifecycle.last_resort(event, is_closed)
+end
+
+--- What the shell does when our program is not there, was killed, or could not say anything.
+--- Signals for the whole group are left to the program, which refuses.
+local without_us = {
+  open = { "", "" },
+  closed = { "trap '' HUP INT QUIT TERM; ",
+    ' || { [ $? = 2 ] || echo "codex-lua hook: the program cannot be run" >&2; exit 2; }' },
+  halt = { "trap '' HUP INT QUIT TERM; ", " || { [ $? = 2 ] && exit 2; echo '{\"continue\":false,"
+    .. "\"stopReason\":\"codex-lua hook: the program cannot be run\"}'; }" },
+}
+
+local function command_line(mode, limit, file)
+  local line = cli.shell { PROGRAM, "hook", "--limit", tostring(limit), "--fail", mode, file }
+  return without_us[mode][1] .. line .. without_us[mode][2]
 end
 
 local function wanted_hook(args)
@@ -123,7 +142,7 @@ local function wanted_hook(args)
   limit = math.tointeger(limit)
   return {
     event = args.event, matcher = args.matcher, timeout = limit,
-    command = cli.shell { PROGRAM, "hook", "--limit", tostring(limit), "--fail", mode, args.file },
+    command = command_line(mode, limit, args.file),
   }
 end
 
@@ -268,11 +287,19 @@ local function sample(args)
   return payload
 end
 
+local function show_answer(result)
+  local answer = json.decode(result.stdout)
+  local what = result.code == 2 and "refused" or answer and "and the answer is"
+  say("exit code %d, %s", result.code, what or "no answer: Codex goes on")
+  if answer then print(visible(json.encode(answer, { pretty = true }))) end
+  if result.stderr ~= "" then say("printed: %s", result.stderr) end
+end
+
 --- Runs the program as Codex does, and tells its answer and, from the log, how each hook went.
 local function test(args)
   local payload = sample(args)
   local limit = math.tointeger(lifecycle.limit(args.event, TIMEOUT))
-  local argv = { PROGRAM, "hook", "--limit", tostring(limit) }
+  local argv = { PROGRAM, "hook", "--show", "--limit", tostring(limit) }
   table.move(args.files, 1, #args.files, #argv + 1, argv)
   local result = check(require("codex.proc").run(argv, { input = json.encode(payload) }))
   local code, ran = 0, cli.runs(function(each)
@@ -283,10 +310,7 @@ local function test(args)
     if not each.ok then code = 1 end
   end
   if #ran == 0 then say("no hook is for %s", args.event) end
-  local answer = json.decode(result.stdout)
-  say("exit code %d, %s", result.code, answer and "and the answer is" or "no answer: Codex goes on")
-  if answer then print(visible(json.encode(answer, { pretty = true }))) end
-  if result.stderr ~= "" then say("printed: %s", result.stderr) end
+  show_answer(result)
   os.exit(#ran > 0 and code or 1)
 end
 

@@ -1,0 +1,382 @@
+/* Answers Codex; see supervisor.h. Signals are handled from the first line on, all memory is
+ * static, and every way out ends in `finish`, which calls nothing that a signal handler may not
+ * call. */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+  REPORT = 3, /* the worker's descriptor for verdicts */
+  ANSWERED = 0,
+  UNSAID = 1, /* nothing could be written */
+  REFUSED = 2,
+  NOISE_LIMIT = 64 << 10, /* bytes that hooks print and we pass on */
+  LINGER_MS = 1000,       /* for the log, once the answer is written */
+  DEFAULT_LIMIT_MS = 600000,
+  LONGEST_MS = 1000000000,
+};
+
+#define OURS "codex-lua hook: "
+
+typedef struct {
+  cx_verdict head;
+  char text[CX_VERDICT_ROOM];
+} verdict;
+
+/* What is answered when the worker has said nothing yet, by --fail: exit code 2 where Codex takes
+ * that, `continue` = false where it does not, nothing for hooks that fail open. */
+static const struct {
+  const char *word;
+  uint32_t code;
+  const char *out, *reason;
+} resorts[] = {
+    {"closed", REFUSED, "", OURS "\1"},
+    {"halt", ANSWERED, "{\"continue\":false,\"stopReason\":\"" OURS "\1\"}", OURS "\1"},
+    {"open", ANSWERED, "", ""},
+};
+
+static verdict rooms[2];
+static char noise[NOISE_LIMIT];
+
+static struct {
+  size_t resort;
+  bool shows_noise; /* also with a refusal, where Codex would take it for the reason */
+  int64_t limit_ms, started, last;
+  pid_t parent, worker;
+  int null, report, printed; /* descriptors: /dev/null, what the worker says, what hooks print */
+  const verdict *volatile known;
+  size_t noise;
+  volatile sig_atomic_t answering;
+} state = {.limit_ms = DEFAULT_LIMIT_MS, .report = -1, .printed = -1, .null = -1};
+
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+static bool put(int fd, const char *text, size_t n) {
+  while (n > 0) {
+    ssize_t written = write(fd, text, n);
+    if (written < 0 && errno == EAGAIN) {
+      struct pollfd room = {.fd = fd, .events = POLLOUT};
+      poll(&room, 1, LINGER_MS);
+    } else if (written < 0 && errno != EINTR) {
+      return false;
+    } else if (written > 0) {
+      text += written;
+      n -= (size_t)written;
+    }
+  }
+  return true;
+}
+
+static bool put_with(int fd, const char *text, size_t n, const char *why) {
+  const char *mark;
+  while ((mark = memchr(text, 1, n))) {
+    size_t before = (size_t)(mark - text);
+    if (!put(fd, text, before) || !put(fd, why, strlen(why))) return false;
+    text += before + 1;
+    n -= before + 1;
+  }
+  return put(fd, text, n);
+}
+
+/* Codex runs the command when nothing is left of the reason after trimming. White space of Unicode
+ * begins with one of the bytes that are left out here. */
+static bool is_visible(const char *text, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    unsigned char c = (unsigned char)text[i];
+    if ((c > ' ' && c < 0x7F) || (c > 0xC2 && c != 0xE1 && c != 0xE2 && c != 0xE3)) return true;
+  }
+  return false;
+}
+
+static bool put_reason(const char *reason, size_t n, const char *why) {
+  if (!is_visible(reason, n) && !put(STDERR_FILENO, OURS "refused ", strlen(OURS "refused ")))
+    return false;
+  return put_with(STDERR_FILENO, reason, n, why) && put(STDERR_FILENO, "\n", 1);
+}
+
+/* ---- The answer ------------------------------------------------------------------------------ */
+
+/* Writes the answer, in another way where it cannot be written as it should; the exit code. */
+static int answer(const cx_verdict *head, const char *text, const char *why) {
+  bool refuses = head->code == REFUSED;
+  const char *reason = text + head->out;
+  if (refuses && put_reason(reason, head->reason, why)) return REFUSED;
+  if (head->out == 0 && !refuses) return ANSWERED;
+  if (head->out > 0 && put_with(STDOUT_FILENO, text, head->out, why) && put(STDOUT_FILENO, "\n", 1))
+    return ANSWERED;
+  if (!refuses && head->reason > 0 && put_reason(reason, head->reason, why)) return REFUSED;
+  return UNSAID;
+}
+
+static int answer_unknown(const char *why) {
+  static char text[256];
+  const char *out = resorts[state.resort].out, *reason = resorts[state.resort].reason;
+  cx_verdict head = {.code = resorts[state.resort].code};
+  head.out = (uint32_t)strlen(out);
+  head.reason = (uint32_t)strlen(reason);
+  memcpy(text, out, head.out);
+  memcpy(text + head.out, reason, head.reason);
+  return answer(&head, text, why);
+}
+
+/* Has a process of its own write down what went wrong: nothing of Codex's is left to that. */
+static void record(const char *why) {
+  static char note[4096];
+  if (state.known && state.known->head.note < sizeof note)
+    memcpy(note, state.known->text + state.known->head.out + state.known->head.reason,
+           state.known->head.note);
+  if (state.null < 0 || fork() != 0) return;
+  setsid();
+  for (int fd = 0; fd < 3; fd++)
+    if (dup2(state.null, fd) < 0) _exit(UNSAID);
+  close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+  execl("/proc/self/exe", "codex-lua", "hook", "--record", why, note, (char *)NULL);
+  _exit(UNSAID);
+}
+
+/* Ends the worker and what it waits for. */
+static void kill_worker(void) {
+  if (state.worker <= 0) return;
+  kill(-state.worker, SIGKILL);
+  kill(state.worker, SIGKILL);
+}
+
+/* The last resort, and the only one: answers for the worker. */
+static _Noreturn void finish(const char *why) {
+  state.answering = 1;
+  kill_worker();
+  const verdict *known = state.known;
+  int code = known ? answer(&known->head, known->text, why) : answer_unknown(why);
+  record(why);
+  _exit(code);
+}
+
+/* The worker's last word. Then it writes its log, for which there is a moment; what a hook has
+ * started and left may go on. */
+static _Noreturn void finish_well(const verdict *last) {
+  state.answering = 1;
+  int code = answer(&last->head, last->text, "");
+  if (code == ANSWERED || state.shows_noise) put(STDERR_FILENO, noise, state.noise);
+  int64_t left = state.last - now_ms();
+  struct pollfd end = {.fd = state.report};
+  if (left > 0) poll(&end, 1, left < LINGER_MS ? (int)left : LINGER_MS);
+  kill(state.worker, SIGKILL);
+  _exit(code);
+}
+
+/* ---- Signals --------------------------------------------------------------------------------- */
+
+/* An answer that is being written is not disturbed, unless it is us who crashed. */
+static void on_signal(int number, siginfo_t *info, void *context) {
+  (void)context;
+  bool is_crash = number == SIGSEGV || number == SIGBUS || number == SIGILL || number == SIGFPE;
+  if (!state.answering) finish("a signal came in the middle of it");
+  if (is_crash && info->si_code > 0) _exit(UNSAID);
+}
+
+static void set_mask(bool is_full) {
+  sigset_t mask;
+  if (is_full)
+    sigfillset(&mask);
+  else
+    sigemptyset(&mask);
+  sigprocmask(SIG_SETMASK, &mask, NULL);
+}
+
+static void set_signals(void) {
+  struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+  struct sigaction ignore = {.sa_handler = SIG_IGN}, normal = {.sa_handler = SIG_DFL};
+  sigfillset(&action.sa_mask);
+  for (int i = 1; i < NSIG; i++) {
+    bool is_harmless = i == SIGCHLD || i == SIGCONT || i == SIGURG || i == SIGWINCH;
+    bool is_error = i == SIGPIPE || i == SIGXFSZ; /* which write says, too */
+    sigaction(i, is_harmless ? &normal : is_error ? &ignore : &action, NULL);
+  }
+  set_mask(false);
+}
+
+/* Has the kernel kill us before Codex's time is over: what is stopped cannot answer, but the shell
+ * that waits for it can. */
+static void set_alarm(void) {
+  timer_t timer;
+  struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
+  int64_t ms = state.limit_ms - (state.limit_ms > 5000 ? 500 : state.limit_ms / 10);
+  struct itimerspec when = {.it_value = {ms / 1000, (long)(ms % 1000) * 1000000}};
+  if (timer_create(CLOCK_MONOTONIC, &event, &timer) == 0) timer_settime(timer, 0, &when, NULL);
+}
+
+/* ---- Arguments ------------------------------------------------------------------------------- */
+
+static _Noreturn void wrong_usage(const char *what, const char *word) {
+  state.answering = 1;
+  bool is_said = put(STDERR_FILENO, OURS, strlen(OURS)) && put(STDERR_FILENO, what, strlen(what)) &&
+                 put(STDERR_FILENO, word, strlen(word)) && put(STDERR_FILENO, "\n", 1);
+  _exit(is_said ? REFUSED : UNSAID);
+}
+
+static int64_t limit_of(const char *word) {
+  char *end;
+  double seconds = strtod(word, &end);
+  if (!*word || *end || !(seconds > 0) || seconds * 1000 > LONGEST_MS)
+    wrong_usage("--limit needs a number of seconds, not ", word);
+  return (int64_t)(seconds * 1000) + 1;
+}
+
+static size_t resort_of(const char *word) {
+  for (size_t i = 0; i < sizeof resorts / sizeof *resorts; i++)
+    if (strcmp(word, resorts[i].word) == 0) return i;
+  wrong_usage("--fail is open, closed or halt, not ", word);
+}
+
+/* What concerns the supervisor; the worker reads the rest. */
+static void parse(char **words) {
+  for (; *words; words++) {
+    const char *word = *words, *value = words[1] ? words[1] : "";
+    if (strcmp(word, "--show") == 0) {
+      state.shows_noise = true;
+    } else if (strcmp(word, "--limit") == 0) {
+      state.limit_ms = limit_of(value);
+      words++;
+    } else if (strcmp(word, "--fail") == 0) {
+      state.resort = resort_of(value);
+      words++;
+    } else if (word[0] == '-') {
+      wrong_usage("there is no such option; see codex-lua help hook: ", word);
+    }
+  }
+}
+
+static bool is_run_by_codex(int argc, char **argv) {
+  static const char *const others[] = {"install", "uninstall", "list",    "test",
+                                       "-h",      "--help",    "--record"};
+  if (argc < 2 || strcmp(argv[1], "hook") != 0) return false;
+  for (size_t i = 0; argc > 2 && i < sizeof others / sizeof *others; i++)
+    if (strcmp(argv[2], others[i]) == 0) return false;
+  return true;
+}
+
+/* ---- The worker ------------------------------------------------------------------------------ */
+
+/* The supervisor is gone: nobody hears us any more, nor whom we have started. */
+static void on_orphaned(int number) {
+  (void)number;
+  kill(0, SIGKILL);
+}
+
+static bool leave(const int report[2], const int printed[2]) {
+  struct sigaction normal = {.sa_handler = SIG_DFL}, orphaned = {.sa_handler = on_orphaned};
+  for (int i = 1; i < NSIG; i++) sigaction(i, &normal, NULL);
+  set_mask(false);
+  return setsid() >= 0 && sigaction(SIGRTMAX, &orphaned, NULL) == 0 &&
+         prctl(PR_SET_PDEATHSIG, SIGRTMAX) == 0 && getppid() == state.parent &&
+         dup2(printed[1], STDOUT_FILENO) >= 0 && dup2(printed[1], STDERR_FILENO) >= 0 &&
+         dup2(report[1], REPORT) >= 0 && fcntl(REPORT, F_SETFD, FD_CLOEXEC) == 0 &&
+         close_range(REPORT + 1, ~0U, 0) == 0;
+}
+
+/* `codex-lua hook ...` as `codex-lua hook --worker ...` */
+static char **worker_arguments(int argc, char **argv) {
+  static char worker[] = "--worker";
+  char **words = malloc(((size_t)argc + 2) * sizeof *words);
+  if (!words) _exit(UNSAID);
+  memcpy(words, argv, 2 * sizeof *words);
+  words[2] = worker;
+  memcpy(words + 3, argv + 2, ((size_t)argc - 1) * sizeof *words);
+  return words;
+}
+
+/* ---- The supervisor -------------------------------------------------------------------------- */
+
+/* A verdict that is whole counts; the next one is read into the other room. */
+static void hear(void) {
+  static size_t heard, into;
+  static uint64_t wanted = sizeof(cx_verdict);
+  verdict *next = &rooms[into];
+  ssize_t n = read(state.report, (char *)next + heard, wanted - heard);
+  if (n < 0 && errno == EINTR) return;
+  if (n <= 0) finish("the program ended in the middle of it");
+  heard += (size_t)n;
+  if (heard < wanted) return;
+  const cx_verdict *head = &next->head;
+  wanted = sizeof *head + (uint64_t)head->out + head->reason + head->note;
+  if (wanted > sizeof *next) finish("its answer is too long");
+  if (heard < wanted) return;
+  if (head->is_last) finish_well(next);
+  state.known = next;
+  state.last = state.started + head->last_ms;
+  into = 1 - into;
+  heard = 0;
+  wanted = sizeof *head;
+}
+
+static void overhear(struct pollfd *printed) {
+  static char rest[4096];
+  size_t room = NOISE_LIMIT - state.noise;
+  ssize_t n = read(printed->fd, room ? noise + state.noise : rest, room ? room : sizeof rest);
+  if (n > 0 && room) state.noise += (size_t)n;
+  if (n == 0 || (n < 0 && errno != EINTR)) printed->fd = -1;
+}
+
+static _Noreturn void supervise(void) {
+  struct pollfd fds[] = {{.fd = state.printed, .events = POLLIN},
+                         {.fd = state.report, .events = POLLIN}};
+  for (;;) {
+    int64_t left = state.last - now_ms();
+    if (left <= 0) finish("its time ran out");
+    int ready = poll(fds, 2, (int)left);
+    if (ready < 0 && errno != EINTR) finish("the program could not wait");
+    if (ready <= 0) continue;
+    if (fds[0].revents) overhear(&fds[0]);
+    if (fds[1].revents) hear();
+  }
+}
+
+/* A stream that is closed stays one that cannot be written: its number is not given to a file. */
+static void open_standard_streams(void) {
+  do state.null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  while (state.null >= 0 && state.null < 3);
+}
+
+char **cx_supervise(int argc, char **argv) {
+  if (!is_run_by_codex(argc, argv)) return argv;
+  state.started = now_ms();
+  state.parent = getpid();
+  set_signals();
+  open_standard_streams();
+  parse(argv + 2);
+  if (isatty(STDIN_FILENO))
+    wrong_usage("Codex runs this, with JSON on standard input; see codex-lua help hook", "");
+  state.last = state.started + state.limit_ms * 8 / 10;
+  set_alarm();
+  int report[2], printed[2];
+  if (pipe2(report, O_CLOEXEC) != 0 || pipe2(printed, O_CLOEXEC) != 0)
+    finish("there is no descriptor left");
+  set_mask(true); /* a signal must not find the worker with our handlers and Codex's streams */
+  state.worker = fork();
+  if (state.worker == 0) {
+    if (!leave(report, printed)) _exit(UNSAID);
+    return worker_arguments(argc, argv);
+  }
+  set_mask(false);
+  if (state.worker < 0) finish("there is no room for a process");
+  close(report[1]);
+  close(printed[1]);
+  state.report = report[0];
+  state.printed = printed[0];
+  supervise();
+}
