@@ -167,7 +167,7 @@ ASAN    = UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=quarantine_size_mb=8 \
           CFLAGS="-O1 -g -fno-omit-frame-pointer"
 # Not those where nearly all time is Codex's own; they run in `make test`.
 LIVE       := $(wildcard tests/*_codex_spec.lua) $(foreach s,approval_old_codex daemon differential \
-                examples flags foreign login setup,tests/$(s)_spec.lua)
+                examples flags foreign login matrix setup,tests/$(s)_spec.lua)
 ASAN_SPECS  = $(if $(filter tests,$(SPECS)),$(filter-out $(LIVE),$(wildcard tests/*_spec.lua)),$(SPECS))
 asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
 	@$(ASAN) all core-tests
@@ -198,6 +198,10 @@ fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each
 differential: deps ## mutated messages to Codex and through the launcher; MUTANTS=100000 SEED=1
 	@$(MAKE) --no-print-directory all
 	@$(RUN) $(BUILD)/codex-lua tests/differential/run.lua
+
+matrix: deps ## whatever goes wrong, by policy: the table of what Codex was allowed
+	@$(MAKE) --no-print-directory all
+	@$(RUN) $(BUILD)/codex-lua tests/differential/table.lua
 
 # ---- Run ------------------------------------------------------------------------------------------
 bench: deps ## measures start-up, children, parsing
@@ -259,5 +263,5 @@ help: ## this list
 
 FORCE:
 -include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
-.PHONY: all deps test core-tests suite check lint format asan valgrind fuzz differential bench demo \
+.PHONY: all deps test core-tests suite check lint format asan valgrind fuzz differential matrix bench demo \
         install uninstall clean help FORCE

@@ -113,3 +113,31 @@ for _, version in ipairs { "latest", "middle", "old" } do
     it("executes what is not mutated, and it shows", function() assert_seeds(version) end)
   end)
 end
+
+--- A campaign in which nothing may be executed, and directly enough was.
+local function assert_safe(given, floor)
+  local report = campaign.run(given)
+  local said = {}
+  for i, failure in ipairs(report.failures) do
+    said[i] = ("%s, policy %s, mutant %d: %s"):format(failure.what, failure.policy,
+      failure.mutants[1].number, failure.lines[1]:sub(1, 500))
+  end
+  assert.equal("", table.concat(said, "\n"))
+  assert.equal(0, report.executed + report.ended)
+  local directly = report.direct.executed or 0
+  assert.is_true(directly >= floor, ("%d executed directly"):format(directly))
+end
+
+describe("through the strict launcher", function()
+  it("none of a thousand mutants is executed, of which Codex would execute many", function()
+    assert_safe({ binary = peers.latest, seed = 169, mutants = 1000, chunk = 250, limit = 3,
+      direct_every = 4, policies = { "declining", "absent", "declining", "late" } }, 40)
+  end)
+
+  for _, version in ipairs { "middle", "old" } do
+    it("none is executed before " .. peers.version[version], function()
+      assert_safe({ binary = peers[version], seed = 101, mutants = 100, chunk = 100, limit = 3,
+        lacks = versions.lacks[version], policies = { "declining" } }, 8)
+    end)
+  end
+end)

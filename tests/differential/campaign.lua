@@ -240,7 +240,7 @@ local function policy_session(given)
   local policy = M.policies[given.policy]
   local arguments = { "--strict", "--no-audit", table.unpack(policy.arguments) }
   local session = sessions.open {
-    binary = given.binary, launcher = arguments, policy = policy.code,
+    binary = given.binary, launcher = arguments, policies = { policy.code },
   }
   session.stays_open = given.policy == "declining"
   return session

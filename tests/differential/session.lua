@@ -193,43 +193,51 @@ local function make_folder(session)
   program.write(session.cwd .. "/source", "x")
 end
 
+--- What is run: Codex, or the launcher before it with its policies.
+local function argv_of(session, given)
+  if not given.launcher then return { given.binary, "app-server" } end
+  local argv = table.move(given.launcher, 1, #given.launcher, 3, { program.path, "app-server" })
+  for i, code in ipairs(given.policies or {}) do
+    local path = ("%s/policy-%d.lua"):format(session.folder, i)
+    program.write(path, code, 384)
+    table.move({ "--policy", path }, 1, 2, #argv + 1, argv)
+  end
+  for i, word in ipairs(argv) do argv[i] = word:gsub("FOLDER", session.folder) end
+  return argv
+end
+
 ---@class tests.SessionOptions
 ---@field binary string Codex
----@field launcher? string[] arguments of `codex-lua app-server` to put before it
----@field policy? string Lua of a policy file for the launcher
----@field env? table<string, string>
+---@field launcher? string[] arguments of `codex-lua app-server` to put before it; FOLDER in them
+---  is the session's own
+---@field policies? string[] Lua of policy files for the launcher
+---@field prepare? fun(session: tests.Session) before it is started
 
---- Starts one.
+--- Makes one, which is then to be started.
 ---@async
 ---@param given tests.SessionOptions
 ---@return tests.Session
-function M.open(given)
+function M.new(given)
   local session = setmetatable({
     asked = {}, waiting = {}, threads = {}, seen = {}, number = 0, questions = 0,
     changed = async.signal(),
   }, Session)
   make_folder(session)
   session.model = assert(testing.model { reply = reply })
-  local env = { XDG_STATE_HOME = session.folder .. "/state", XDG_CONFIG_HOME = session.folder }
-  for name, value in pairs(given.env or {}) do env[name] = value end
-  session.cx = assert(testing.codex { model = session.model, binary = given.binary, env = env })
+  session.cx = assert(testing.codex {
+    model = session.model, binary = given.binary,
+    env = { XDG_STATE_HOME = session.folder .. "/state", XDG_CONFIG_HOME = session.folder },
+  })
   session.home = session.cx.home
   session.config = assert(files.read(session.home .. "/config.toml"))
-  local argv = { given.binary, "app-server" }
-  if given.launcher then
-    argv = table.move(given.launcher, 1, #given.launcher, 3, { program.path, "app-server" })
-    if given.policy then
-      program.write(session.folder .. "/policy.lua", given.policy, 384)
-      table.move({ "--policy", session.folder .. "/policy.lua" }, 1, 2, #argv + 1, argv)
-    end
-  end
-  session.argv = argv
-  session:start()
+  session.argv = argv_of(session, given)
+  if given.prepare then given.prepare(session) end
   return session
 end
 
---- Starts the program, once more where it has ended.
+--- Starts the program, once more where it has ended; false when it does not get so far.
 ---@async
+---@return boolean
 function Session:start()
   self.dead, self.asked, self.waiting, self.threads = false, {}, {}, {}
   self.questions = 0
@@ -241,8 +249,18 @@ function Session:start()
     clientInfo = { name = "lua-host", title = "Lua host", version = "0.0.1" },
     capabilities = { experimentalApi = true },
   }, 60)
-  assert(result, "it did not start: " .. self.child:stderr())
-  self:send '{"method":"initialized"}'
+  if result then self:send '{"method":"initialized"}' end
+  return result ~= nil
+end
+
+--- Makes and starts one.
+---@async
+---@param given tests.SessionOptions
+---@return tests.Session
+function M.open(given)
+  local session = M.new(given)
+  assert(session:start(), "it did not start: " .. session.child:stderr())
+  return session
 end
 
 return M
