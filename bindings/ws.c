@@ -6,6 +6,8 @@
  * then on sending fails with ECLOSED. */
 #include "ws.h"
 
+#include <limits.h>
+
 #include "bind.h"
 #include "err.h"
 
@@ -131,6 +133,9 @@ static int open_with(lua_State *L, open_fn *open) {
   lua_Integer limit = cx_opt_integer(L, 2, "message_limit", 0);
   if (limit < 0) luaL_error(L, "option 'message_limit' must be positive");
   options.message_limit = (size_t)limit;
+  limit = cx_opt_integer(L, 2, "client_limit", 0);
+  if (limit < 0 || limit > INT_MAX) luaL_error(L, "option 'client_limit' must be positive");
+  options.peer_limit = (unsigned)limit;
   server *s = cx_bind_new(L, type, sizeof *s);
   s->env = cx_bind_env(L);
   s->self_ref = s->handler_ref = LUA_NOREF;

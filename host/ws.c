@@ -63,6 +63,7 @@ struct cx_ws {
   char *url_path;   /* of a client, and only then there */
   struct stat made; /* the socket file, so that nobody else's is removed */
   size_t message_limit;
+  unsigned peer_limit, peer_count;
   lws_retry_bo_t patience; /* of a client */
   void *failed;         /* the connection that a client did not get; only its address is of use */
   int fd, handles;      /* open libuv handles of our own; freed with the last */
@@ -106,6 +107,7 @@ static cx_ws_peer *new_peer(cx_ws *ws, struct lws *wsi) {
   peer->next = ws->peers;
   if (peer->next) peer->next->prev = peer;
   ws->peers = peer;
+  ws->peer_count++;
   return peer;
 }
 
@@ -116,6 +118,7 @@ static void forget(cx_ws_peer *peer) {
   else
     ws->peers = peer->next;
   if (peer->next) peer->next->prev = peer->prev;
+  ws->peer_count--;
   ws->events.on_gone(ws->user, peer, peer->code, (const char *)peer->reason, peer->reason_size);
   cx_buf_free(&peer->in);
   free_outgoing(peer);
@@ -289,14 +292,18 @@ void cx_ws_peer_close(cx_ws_peer *peer, int code, const char *reason) {
 
 /* Browsers name the page a connection comes from: none has any business here. HTTP/2, the other
  * upgrade that libwebsockets knows, would be a way around this. */
-static int admit(struct lws *wsi, const char *upgrade) {
+static int admit(const cx_ws *ws, struct lws *wsi, const char *upgrade) {
+  unsigned status = 0;
+  if (ws->peer_limit && ws->peer_count >= ws->peer_limit) status = HTTP_STATUS_SERVICE_UNAVAILABLE;
   bool named = lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) > 0;
-  if (!named && strcasecmp(upgrade, "websocket") == 0) return 0;
-  return lws_return_http_status(wsi, HTTP_STATUS_FORBIDDEN, NULL) == 0 ? 1 : -1;
+  if (named || strcasecmp(upgrade, "websocket") != 0) status = HTTP_STATUS_FORBIDDEN;
+  if (!status) return 0;
+  return lws_return_http_status(wsi, status, NULL) == 0 ? 1 : -1;
 }
 
 static int greet(cx_ws *ws, struct lws *wsi, cx_ws_peer **slot) {
-  *slot = ws->closing ? NULL : new_peer(ws, wsi);
+  bool full = ws->peer_limit && ws->peer_count >= ws->peer_limit; /* two came at once */
+  *slot = ws->closing || full ? NULL : new_peer(ws, wsi);
   if (!*slot) return -1;
   lws_rx_flow_control(wsi, 0);
   ws->events.on_peer(ws->user, *slot);
@@ -325,7 +332,7 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons why, void *slot, vo
   cx_ws_peer **peer = slot;
   switch ((int)why) {
   case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-    return admit(wsi, in);
+    return admit(ws, wsi, in);
   case LWS_CALLBACK_ESTABLISHED:
   case LWS_CALLBACK_CLIENT_ESTABLISHED:
     return greet(ws, wsi, peer);
@@ -582,6 +589,7 @@ static cx_ws *new_ws(const cx_ws_options *options, const cx_ws_events *events, v
   ws->user = user;
   ws->fd = -1;
   ws->message_limit = options->message_limit ? options->message_limit : message_limit;
+  ws->peer_limit = options->peer_limit;
   return ws;
 }
 

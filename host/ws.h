@@ -43,6 +43,7 @@ typedef struct cx_ws_options {
   const char *url_path; /* that a client asks for ("/") */
   unsigned ping_s;      /* a client pings after so many seconds of silence (300) */
   size_t message_limit; /* a longer message ends its connection with 1009 (256 MiB) */
+  unsigned peer_limit;  /* clients at once; one more gets HTTP 503 (0: any number) */
 } cx_ws_options;
 
 /* 0, CX_EMEMORY, or -errno: -EADDRINUSE (somebody listens there, or it is no socket),

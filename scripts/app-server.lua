@@ -17,7 +17,8 @@ parser:option("--policy", "a policy file; the user's policy.d is used where none
   :argname "FILE":count "*"
 parser:option("--middleware", "a file that returns a middleware, or a list"):argname "FILE"
   :count "*"
-parser:flag("--strict", "what no policy decides is declined; the client is not asked")
+parser:flag("--strict", "what no policy decides is declined; the client is not asked, and what it "
+  .. "would do by itself is a question to the policies")
 parser:option("--policy-timeout", "seconds until the safe answer is given (60)")
   :convert(tonumber):argname "N"
 parser:option("--record", "write both directions to this file, secrets taken out"):argname "FILE"
@@ -27,6 +28,10 @@ parser:mutex(
     :choices { "required" })
 parser:option("--listen", "stdio:// (the default), or unix://PATH for WebSocket; may be repeated")
   :argname "URL":count "*"
+parser:option("--unread", "seconds that one of several clients may leave 8 MiB unread (10)")
+  :convert(tonumber):argname "N"
+parser:option("--clients", "how many may be connected over sockets at once (32)")
+  :convert(math.tointeger):argname "N"
 parser:argument("codex_args", "after --: arguments for Codex; `app-server` is added where missing")
   :args "*"
 parser:epilog [[
@@ -50,19 +55,6 @@ end
 
 -- ---- What is run -------------------------------------------------------------------------------
 
-local function has(list, word)
-  for _, each in ipairs(list) do
-    if each == word then return true end
-  end
-end
-
---- Other commands, and questions about Codex itself, are none of ours.
-local function is_other_command(words)
-  local first = words[1]
-  if not first or has(words, "app-server") then return false end
-  return first:sub(1, 1) ~= "-" or has({ "--version", "-V", "--help", "-h" }, first)
-end
-
 --- The wrapper of two lines must not be the Codex that it runs.
 local function check_loop(path)
   local text = os.getenv "CODEX_LUA_LAUNCHER" == path and files.read(path) or ""
@@ -76,20 +68,28 @@ local env = require("codex.binary").launcher_environment(binary.path)
 check_loop(binary.path)
 env.CODEX_LUA_LAUNCHER = binary.path
 
-local words = args.codex_args
-if is_other_command(words) then
-  local child = must(require("codex.proc").spawn({ binary.path, table.unpack(words) }, {
+local function help_of_codex()
+  local result = require("codex.proc").run({ binary.path, "--help" }, { env = env, timeout = 10 })
+  return result and result.stdout
+end
+
+local line, problem = require("codex.cli.command_line").read(args.codex_args, help_of_codex)
+if not line then parser:error(problem) end
+
+-- Other commands, and questions about Codex itself, are none of ours.
+if not line.is_app_server then
+  local child = must(require("codex.proc").spawn({ binary.path, table.unpack(line.words) }, {
     stdin = "inherit", stdout = "inherit", stderr = "inherit", same_group = true, env = env,
   }))
   local status = child:wait()
   os.exit(status.signal ~= 0 and 128 + status.signal or status.code)
 end
-
-local argv = { binary.path, table.unpack(words) }
-if not has(words, "app-server") then table.insert(argv, 2, "app-server") end
+problem = args.strict and require("codex.cli.command_line").strict_problem(line)
+if problem then parser:error(problem) end
 
 -- ---- Where clients come from -------------------------------------------------------------------
 
+for _, url in ipairs(line.listen) do args.listen[#args.listen + 1] = url end
 local use_stdio, sockets = #args.listen == 0, {}
 for _, url in ipairs(args.listen) do
   local path = url:match "^unix://(/.+)$"
@@ -145,10 +145,12 @@ local function finish(grace)
   over:notify()
 end
 
-local session <close> = must(require("codex.launcher").open {
-  argv = argv, env = env, policies = load_policies(), policy_timeout = args.policy_timeout,
-  strict = args.strict, middleware = layers, recording = recording, audit = audit,
-  shared = #sockets > 0,
+local launcher = require "codex.launcher"
+local session <close> = must(launcher.open {
+  argv = { binary.path, table.unpack(line.words) }, env = env,
+  policies = load_policies(), policy_timeout = args.policy_timeout, strict = args.strict,
+  middleware = layers, recording = recording, audit = audit,
+  shared = #sockets > 0, unread_seconds = args.unread,
   on_lost = function() if #sockets == 0 then finish(LOST_GRACE) end end,
 })
 
@@ -156,7 +158,7 @@ local servers = {}
 for i, path in ipairs(sockets) do
   servers[i] = must(require("codex.ws").listen(path, function(connection)
     session:serve(connection)
-  end))
+  end, { message_limit = launcher.client_line_limit, client_limit = args.clients or 32 }))
   log.info("listening on unix://%s", path)
 end
 if use_stdio then must(session:add_stdio(function() finish(GRACE) end)) end

@@ -114,7 +114,7 @@ local function cwd(value)
 end
 
 local plain = scalar "a setting would be a table"
-local config = object({
+local settings_of_config = {
   approval_policy = approval_policy, approvals_reviewer = reviewer, sandbox_mode = sandbox,
   model = plain, model_provider = plain, model_reasoning_effort = plain,
   model_reasoning_summary = plain, model_verbosity = plain, model_context_window = plain,
@@ -122,7 +122,19 @@ local config = object({
   plan_mode_reasoning_effort = plain, review_model = plain, personality = plain,
   service_tier = plain, hide_agent_reasoning = plain, show_raw_agent_reasoning = plain,
   web_search = plain, developer_instructions = plain, compact_prompt = plain, instructions = plain,
-}, "a setting would be changed")
+}
+local config = object(settings_of_config, "a setting would be changed")
+
+--- What `--config key=value` does that is not harmless; nil where that is nothing.
+---@param text string
+---@return string? problem
+function M.setting(text)
+  local key, value = text:match "^%s*([^=]-)%s*=%s*(.-)%s*$"
+  local check = key and settings_of_config[key]
+  if not check then return "a setting would be changed" end
+  if value:find "^[%[{]" then return "a setting would be a table" end
+  return check(value:match '^"([^"\\]*)"$' or value:match "^'([^']*)'$" or value)
+end
 
 -- ---- Methods -----------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ local options = require "codex.options"
 local M = {}
 
 local HIGH_WATER = 4 * 1024 * 1024 -- bytes in either direction beyond which somebody waits
+local WEIGHT = 64 -- bytes that a message counts for beside its own
 local PATH_LIMIT = 107 -- of Linux, for the address of a Unix socket
 local HANDSHAKE = 10 -- seconds
 local GOODBYE = 2 -- seconds until a server that does not answer our goodbye is left
@@ -28,7 +29,7 @@ Connection.__name = "codex.ws.connection"
 local function note_message(connection, text)
   connection._last = connection._last + 1
   connection._messages[connection._last] = text
-  connection._held = connection._held + #text
+  connection._held = connection._held + #text + WEIGHT
   if connection._held > HIGH_WATER and not connection._paused then
     connection._paused = true
     connection._raw:pause(true)
@@ -65,7 +66,7 @@ local function take(connection)
   local text = connection._messages[connection._first]
   connection._messages[connection._first] = nil
   connection._first = connection._first + 1
-  connection._held = connection._held - #text
+  connection._held = connection._held - #text - WEIGHT
   if connection._paused and connection._held <= HIGH_WATER // 2 then
     connection._paused = false
     connection._raw:pause(false)
@@ -200,17 +201,20 @@ end
 
 ---@class codex.WsOptions
 ---@field message_limit? integer bytes; a longer message ends its connection (256 MiB)
+---@field client_limit? integer clients at once; one more is refused (any number)
 
-local known = options.set { "message_limit" }
+local known = options.set { "message_limit", "client_limit" }
 
 local function check(where, path, opts, names)
   if type(path) ~= "string" then
     options.raise(("%s: the path must be a string, got %s"):format(where, type(path)))
   end
   opts = options.check(where, opts, names)
-  local limit = options.typed(where, opts, "message_limit", "number")
-  if limit and (math.type(limit) ~= "integer" or limit < 1) then
-    options.raise(where .. ": option 'message_limit' must be a positive integer")
+  for _, name in ipairs { "message_limit", "client_limit" } do
+    local limit = options.typed(where, opts, name, "number")
+    if limit and (math.type(limit) ~= "integer" or limit < 1) then
+      options.raise(("%s: option '%s' must be a positive integer"):format(where, name))
+    end
   end
   return opts
 end

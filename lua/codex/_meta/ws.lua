@@ -7,6 +7,7 @@ local ws = {}
 
 ---@class codex.core.ws.Options
 ---@field message_limit? integer bytes; a longer message ends its connection with 1009 (256 MiB)
+---@field client_limit? integer clients at once; one more gets HTTP 503 (0: any number)
 ---@field url_path? string that a client asks for ("/")
 ---@field ping_s? integer seconds of silence after which a client pings (300)
 
