@@ -33,6 +33,8 @@ local function parse()
       given.chain = program_of(arg[i])
     elseif word == "--hook" or word == "--stop" then
       given[word:sub(3)] = true
+    elseif word:find "^%-%-by=" then -- whose line this is, for `uninstall`
+      given.by = word
     elseif word:find "%.lua$" then
       files[#files + 1] = word
     else

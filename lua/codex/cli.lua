@@ -73,6 +73,15 @@ function M.shell(words)
   return table.concat(list, " ")
 end
 
+--- What is said of comments in config.toml that a change takes away; nil where there are none.
+---@param list string[]
+---@return string?
+function M.comments(list)
+  if #list == 0 then return nil end
+  return ("Codex writes that part of the file anew, and these comments in it are lost:\n%s"):format(
+    table.concat(list, "\n"))
+end
+
 --- Prints a line about what others wrote: no control character of theirs reaches the terminal.
 ---@param format string
 ---@param ... any

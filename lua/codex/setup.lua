@@ -7,20 +7,23 @@
 ---     assert(setup:remove_hook(key))
 ---     assert(setup:set_notify(nil)) -- the file is what it was, to the byte
 ---
---- `codex app-server` writes the file: it keeps comments, and refuses what is no configuration.
---- Before a change the bytes of the file are kept, and after it those that Codex left, in the
---- user's state folder. Whoever takes a change back gets the bytes from before where the file is as
---- we left it; otherwise, since somebody else has worked on it, only ours is taken out.
+--- `codex app-server` writes the file: it keeps comments, but not those in a list that it replaces,
+--- and refuses what is no configuration. Before a change the bytes of the file are kept, and after
+--- it those that Codex left, in the user's state folder (codex.record). Whoever takes a change back
+--- gets the bytes from before where the file is as we left it; otherwise, since somebody else has
+--- worked on it, only ours is taken out.
 
 local E = require "codex.error"
 local base64 = require "codex.base64"
 local files = require "codex.files"
 local json = require "codex.json"
 local options = require "codex.options"
+local records = require "codex.record"
 local uv = require "luv"
 
 local M = {}
 
+local PATIENCE = 10 -- seconds for another program that changes the same file
 local OWNER_WRITE, PERMISSIONS = tonumber("200", 8), tonumber("777", 8)
 
 ---@class codex.Setup
@@ -42,26 +45,14 @@ local function pascal(name)
   return (("_" .. snake(name)):gsub("_(%w)", string.upper))
 end
 
---- A part of a dotted path that may have anything in it.
-local function quoted(key)
-  return '"' .. key:gsub('[\\"]', "\\%0") .. '"'
-end
-
-local function state_path(key) return "hooks.state." .. quoted(key) end
-
-local function same(a, b)
-  return json.encode(a == nil and json.null or a) == json.encode(b == nil and json.null or b)
-end
+local same = records.same
 
 local function present(value)
   if value ~= json.null then return value end
 end
 
--- ---- What we did -------------------------------------------------------------------------------
+-- ---- Files -------------------------------------------------------------------------------------
 
---- The record of one config.toml: what we put in (`entries`, by name), the bytes that we left
---- (`after`), and the bytes from before each change (`snapshots`), with the names of what was in
---- them of ours (`has`).
 local function record_path(path)
   local name = path:gsub("[^%w._-]", function(c) return ("%%%02x"):format(c:byte()) end)
   return ("%s/setup/%s.json"):format(files.state_dir(), name:sub(-200))
@@ -70,27 +61,18 @@ end
 local function load_record(path)
   local text, err = files.read(record_path(path))
   if not text and err.code ~= "ENOENT" then return nil, err end
-  local record = text and json.decode(text)
-  if type(record) == "table" and record.path == path then return record end
-  return { path = path, entries = json.object {}, snapshots = json.array {} }
+  return records.decode(text, path)
 end
 
 local function save_record(record)
   local path = record_path(record.path)
-  if next(record.entries) == nil then
+  if record:is_empty() then
     uv.fs_unlink(path)
     return true
   end
   local ok, err = files.make_dir(path:match "^(.*)/")
   if not ok then return nil, err end
-  return files.write(path, json.encode(record))
-end
-
-local function names_of(entries)
-  local names = {}
-  for name in pairs(entries) do names[#names + 1] = name end
-  table.sort(names)
-  return json.array(names)
+  return files.write(path, record:encode())
 end
 
 --- The file as it is now: its bytes, in base64 as they are kept, and its mode; `missing`.
@@ -100,10 +82,6 @@ local function look(path)
   if not text and err.code == "ENOENT" then return { missing = true } end
   if not text then return nil, err end
   return { bytes = base64.encode(text), mode = stat and stat.mode & PERMISSIONS }
-end
-
-local function is_left(record, now)
-  return record.after ~= nil and (now.bytes or "") == record.after
 end
 
 --- Puts bytes back. A link stays a link: what it points to is written.
@@ -119,26 +97,6 @@ local function put_back(path, snapshot)
   return true
 end
 
--- ---- Asking Codex ------------------------------------------------------------------------------
-
-local function refused(self, err)
-  local data = type(err.data) == "table" and err.data or {}
-  local name = data.config_write_error_code
-  return E.new(err.kind, ("'%s' was not changed: Codex says: %s%s"):format(self.path,
-    err.message:gsub("%s+$", ""), name and (" (%s)"):format(name) or ""),
-    { code = name or err.code, data = err.data, stderr = err.stderr })
-end
-
---- The user's own layer of the configuration, and its version.
-local function user_layer(client)
-  local got, err = client:config { include_layers = true }
-  if not got then return nil, err end
-  for _, layer in ipairs(present(got.layers) or {}) do
-    if layer.name.type == "user" and not present(layer.name.profile) then return layer end
-  end
-  return nil, E.new("protocol", "Codex does not say what the user's own configuration is")
-end
-
 --- A file that was made read-only is not to be written: Codex would replace it all the same.
 local function may_write(path)
   local stat, _, code = uv.fs_stat(path)
@@ -149,22 +107,115 @@ local function may_write(path)
     { code = "EACCES" })
 end
 
---- Writes down what is to change, and what the file was before something of ours is added.
-local function prepare(record, before, change)
-  if not is_left(record, before) then record.snapshots = json.array {} end
-  local names = names_of(record.entries)
-  change(record.entries)
-  if #names < #names_of(record.entries) then
-    before.has = names
-    table.insert(record.snapshots, before)
+-- ---- Asking Codex ------------------------------------------------------------------------------
+
+local function refused(self, err)
+  local data = type(err.data) == "table" and err.data or {}
+  local name = data.config_write_error_code
+  return E.new(err.kind, ("'%s' was not changed: Codex says: %s%s"):format(self.path,
+    err.message:gsub("%s+$", ""), name and (" (%s)"):format(name) or ""),
+    { code = name or err.code, data = err.data, stderr = err.stderr })
+end
+
+--- The user's own layer of the configuration, and its version; and all layers in one.
+local function user_layer(self)
+  local got, err = self.client:config { include_layers = true }
+  if not got then return nil, refused(self, err) end
+  for _, layer in ipairs(present(got.layers) or {}) do
+    local is_users = layer.name.type == "user" and not present(layer.name.profile)
+    if is_users then return layer, got.config end
   end
-  return save_record(record)
+  return nil, E.new("protocol", "Codex does not say what the user's own configuration is")
+end
+
+--- What a higher layer of the configuration makes of what we wrote; nil where nothing.
+local function overridden(result)
+  local data = present(result.overriddenMetadata)
+  return data and tostring(data.message) or nil
+end
+
+-- ---- Hooks in the configuration ----------------------------------------------------------------
+
+local function entry_name(event, matcher, command)
+  return ("hook:%s:%s:%s"):format(event, matcher or "", command)
+end
+
+local function groups_of(layer, event) return (layer.config.hooks or {})[pascal(event)] or {} end
+
+--- Calls with each handler of the layer, its group, and their places from 0.
+local function each_handler(layer, fn)
+  for name, groups in pairs(layer.config.hooks or {}) do
+    for g, group in ipairs(name ~= "state" and groups or {}) do
+      for i, handler in ipairs(group.hooks or {}) do
+        fn(snake(name), group, handler, g - 1, i - 1)
+      end
+    end
+  end
+end
+
+--- The names that hooks in the layer have in the record.
+local function names_in(layer)
+  local names = {}
+  each_handler(layer, function(event, group, handler)
+    if present(handler.command) then
+      names[entry_name(event, present(group.matcher), handler.command)] = handler.command
+    end
+  end)
+  return names
+end
+
+--- Whether something of ours is in the layer that the record does not know: what the file is now
+--- is not what is to be put back then.
+local function has_unknown(self, layer)
+  local entries = self.record.entries
+  if records.is_our_notify(layer.config.notify) and not entries.notify then return true end
+  for name, command in pairs(names_in(layer)) do
+    local is_ours = records.is_our_hook(command, "hook") or records.is_our_hook(command, "notify")
+    if is_ours and not entries[name] then return true end
+  end
+  return false
+end
+
+-- ---- Changing ----------------------------------------------------------------------------------
+
+local Held = {
+  __close = function(own)
+    if own.setup then own.setup.held = own.setup.held:close() end
+  end,
+}
+
+--- Nobody else changes the file through us until what this returns is closed.
+local function hold(self)
+  if self.held then return setmetatable({}, Held) end
+  local held, err = require("codex.lock").take(record_path(self.path) .. ".lock", PATIENCE)
+  if not held then return nil, err end
+  local record
+  record, err = load_record(self.path)
+  if not record then
+    held:close()
+    return nil, err
+  end
+  self.record, self.held = record, held
+  return setmetatable({ setup = self }, Held)
+end
+
+--- The user's layer, and the record knows what is there: what somebody has changed is not ours any
+--- more.
+local function begin(self)
+  local layer, all = user_layer(self)
+  if not layer then return nil, all end
+  local names = names_in(layer)
+  self.record:prune(function(name, entry)
+    if name == "notify" then return same(entry.value, layer.config.notify) end
+    return names[name] ~= nil
+  end)
+  return layer, all
 end
 
 local function ask_for(self, layer, edits)
   local list = json.array {}
   for i, edit in ipairs(edits) do
-    list[i] = { keyPath = edit[1], value = edit[2], mergeStrategy = "replace" }
+    list[i] = { keyPath = edit[1], value = edit[2], mergeStrategy = edit[3] or "replace" }
   end
   local ok, err = self.client:set_configs(list, { expected_version = layer.version })
   if ok then return ok end
@@ -172,7 +223,8 @@ local function ask_for(self, layer, edits)
 end
 
 --- Has Codex make these edits, all or none. The record is on disk before and after.
----@param edits { [1]: string, [2]: any }[] path and value; json.null takes one out
+---@param edits { [1]: string, [2]: any, [3]: string? }[] path, value (json.null takes one out), and
+---how it is merged
 ---@param change fun(entries: table) what this means for the record
 local function write(self, layer, edits, change)
   local ok, err = may_write(self.path)
@@ -180,18 +232,20 @@ local function write(self, layer, edits, change)
   local before
   before, err = look(self.path)
   if not before then return nil, err end
-  local kept = json.encode(self.record)
-  ok, err = prepare(self.record, before, change)
+  local kept, is_unclean = self.record:copy(), has_unknown(self, layer)
+  self.record:begin(before, change)
+  if is_unclean then self.record.snapshots = json.array {} end
+  ok, err = save_record(self.record)
   if ok then ok, err = ask_for(self, layer, edits) end
   if not ok then
-    self.record = json.decode(kept)
+    self.record = kept
     save_record(self.record)
     return nil, err
   end
   local after, saved
   after, err = look(self.path)
   if not after then return nil, err end
-  self.record.after = after.bytes
+  self.record:finish(after)
   saved, err = save_record(self.record)
   return saved and ok, err
 end
@@ -201,33 +255,78 @@ end
 local function rewind(self, names)
   local now, err = look(self.path)
   if not now then return nil, err end
-  local record = self.record
-  if not is_left(record, now) then return false end
-  local rest = json.decode(json.encode(record.entries))
-  for _, name in ipairs(names) do rest[name] = nil end
-  for i, snapshot in ipairs(record.snapshots) do
-    if same(snapshot.has, names_of(rest)) then
-      local ok
-      ok, err = may_write(self.path)
-      if ok then ok, err = put_back(self.path, snapshot) end
-      if not ok then return nil, err end
-      for k = #record.snapshots, i, -1 do record.snapshots[k] = nil end
-      record.entries, record.after = json.object(rest), snapshot.bytes
-      return save_record(record)
-    end
+  local snapshot, rest = self.record:rewind(now, names)
+  if not snapshot then return false end
+  local ok
+  ok, err = may_write(self.path)
+  if ok then ok, err = put_back(self.path, snapshot) end
+  if not ok then return nil, err end
+  self.record = rest
+  return save_record(rest)
+end
+
+--- What Codex had under way for us when we were stopped: our lines are in, and were not before.
+local function is_ours_alone(before, now)
+  local function has(state)
+    local text = state.bytes and base64.decode(state.bytes) or ""
+    return text:find("codex-lua", 1, true) ~= nil or text:find(" hook --limit ", 1, true) ~= nil
   end
-  return false
+  return has(now) and not has(before)
 end
 
-local function forget(self, name)
-  self.record.entries[name] = nil
-  return save_record(self.record)
+---@class codex.SetupAttempt
+local Attempt = {}
+Attempt.__index = Attempt
+
+--- Everything was done: it stays.
+function Attempt:keep() self.is_kept = true end
+
+--- Puts the file back where that was left by an error, a signal or os.exit.
+function Attempt:__close()
+  local setup, held <close> = self.setup, self.held -- luacheck: ignore 211
+  if self.is_kept then return end
+  setup.client:close() -- what it has under way is done then, or is not done at all
+  local now = look(setup.path)
+  if not now or now.bytes == self.before.bytes then return save_record(self.record) end
+  if setup.record:is_left(now) or is_ours_alone(self.before, now) then
+    put_back(setup.path, self.before)
+    save_record(self.record)
+  end
 end
 
---- What a higher layer of the configuration makes of what we wrote; nil where nothing.
-local function overridden(result)
-  local data = present(result.overriddenMetadata)
-  return data and tostring(data.message) or nil
+--- Begins changes of which either all are made, or none: unless `keep` is called, closing what this
+--- returns puts the file back as it is now, and nothing more can be done with the setup.
+---@async
+---@return codex.SetupAttempt?
+---@return codex.Error?
+function Setup:attempt()
+  local before, err = look(self.path)
+  if not before then return nil, err end
+  local held
+  held, err = hold(self)
+  if not held then return nil, err end
+  return setmetatable({ setup = self, held = held, before = before, record = self.record:copy() },
+    Attempt)
+end
+
+--- The comments in the file that writing this anew takes away.
+---@param keys string[] "notify", "hooks.Stop" ...
+---@return string[]
+function Setup:comments(keys)
+  local text, list = files.read(self.path) or "", {}
+  for _, key in ipairs(keys) do
+    local found = records.comments(text, key)
+    table.move(found, 1, #found, #list + 1, list)
+  end
+  return list
+end
+
+--- Whether taking out all that is ours puts the file back to the byte.
+---@return boolean
+function Setup:is_reversible()
+  local now, names = look(self.path), {}
+  for name in pairs(self.record.entries) do names[#names + 1] = name end
+  return now ~= nil and self.record:rewind(now, names) ~= nil
 end
 
 -- ---- The notify program ------------------------------------------------------------------------
@@ -237,7 +336,7 @@ end
 ---@return string[]? argv nil: there is none, or an error
 ---@return codex.Error?
 function Setup:notify()
-  local layer, err = user_layer(self.client)
+  local layer, err = user_layer(self)
   if not layer then return nil, err end
   return layer.config.notify
 end
@@ -246,30 +345,32 @@ end
 --- somebody else has put there since is left alone: that is kind `policy`.
 ---@async
 ---@param argv? string[]
----@param previous? string[] to put back where we have no record of it
 ---@return true? ok
 ---@return codex.Error|string? error kinds `rpc` (code: Codex's config_write_error_code), `io`,
 ---`policy`; beside true, a text: what Codex says overrides the value
-function Setup:set_notify(argv, previous)
-  local entry = self.record.entries.notify
+function Setup:set_notify(argv)
+  local held <close>, no_lock = hold(self)
+  if not held then return nil, no_lock end
+  local layer, err = begin(self)
+  if not layer then return nil, err end
+  local now = layer.config.notify
+  if same(argv, now) then return true end
+  local entry, is_ours = self.record.entries.notify, records.is_our_notify(now)
   if not argv and entry then
-    local done, err = rewind(self, { "notify" })
+    local done
+    done, err = rewind(self, { "notify" })
     if done ~= false then return done, err end
   end
-  local layer, err = user_layer(self.client)
-  if not layer then return nil, refused(self, err) end
-  local now = layer.config.notify
-  if argv and same(argv, now) then return true end
-  if not argv and entry and not same(entry.value, now) then
-    forget(self, "notify")
+  if not argv and not entry and not is_ours then
+    save_record(self.record)
     return nil, E.new("policy", "the notify program was changed since; it is left as it is")
   end
+  local previous = self.record:previous("notify", now, records.chain_of(now), is_ours)
   local value = argv
-  if not argv then value = entry and present(entry.previous) or previous end
+  if not argv then value = previous end
   local result
   result, err = write(self, layer, { { "notify", value or json.null } }, function(entries)
-    local old = entry and entry.previous or now
-    entries.notify = argv and { value = argv, previous = old } or nil
+    entries.notify = argv and { value = argv, previous = previous } or nil
   end)
   if not result then return nil, err end
   return true, overridden(result)
@@ -285,33 +386,33 @@ end
 ---@field timeout number seconds
 ---@field async boolean
 ---@field enabled boolean
----@field trust "trusted"|"modified"|"untrusted"|"managed"
----@field hash string what trusting it would write down
+---@field trust "trusted"|"modified"|"untrusted"|"managed"|"unseen" the last where this Codex has no
+---hooks, and only its file does
+---@field hash? string what trusting it would write down; 0.128 runs hooks without
 ---@field path string the file that it is in
 ---@field ours boolean whether we put it there
 ---@field raw table as Codex sent it
 
-local function entry_name(event, matcher, command)
-  return ("hook:%s:%s:%s"):format(event, matcher or "", command)
-end
-
-local function hook_of(self, raw)
-  local hook = {
-    key = raw.key, event = snake(raw.eventName), matcher = present(raw.matcher),
-    command = present(raw.command), timeout = raw.timeoutSec, async = raw.async == true,
-    enabled = raw.enabled, trust = raw.trustStatus, hash = raw.currentHash,
-    path = raw.sourcePath, raw = raw,
-  }
+local function named(self, hook)
   hook.name = hook.command and entry_name(hook.event, hook.matcher, hook.command)
   hook.ours = hook.name ~= nil and hook.path == self.path and self.record.entries[hook.name] ~= nil
   return hook
+end
+
+local function hook_of(self, raw)
+  return named(self, {
+    key = raw.key, event = snake(raw.eventName), matcher = present(raw.matcher),
+    command = present(raw.command), timeout = raw.timeoutSec, async = raw.async == true,
+    enabled = raw.enabled, trust = raw.trustStatus or "trusted", hash = raw.currentHash,
+    path = raw.sourcePath, raw = raw,
+  })
 end
 
 --- All hooks that Codex knows in a folder.
 ---@async
 ---@param cwd? string a project's folder; ours
 ---@return codex.SetupHook[]?
----@return codex.Error|string[]? error kind `unsupported` before Codex 0.140; beside the list,
+---@return codex.Error|string[]? error kind `unsupported` before Codex 0.128; beside the list,
 ---what Codex finds wrong with the files
 function Setup:hooks(cwd)
   local data, err = self.client:hooks { cwds = { cwd or uv.cwd() } }
@@ -327,8 +428,48 @@ function Setup:hooks(cwd)
   return list, problems
 end
 
-local function find(self, what, value)
+--- The hooks in config.toml as a Codex has them that does not know what they are.
+local function unseen(self)
+  local layer, err = user_layer(self)
+  if not layer then return nil, err end
+  local list = {}
+  each_handler(layer, function(event, group, handler, g, i)
+    list[#list + 1] = named(self, {
+      key = ("%s:%s:%d:%d"):format(self.path, event, g, i), event = event, path = self.path,
+      matcher = present(group.matcher), command = present(handler.command),
+      timeout = handler.timeout or 600, async = handler.async == true, enabled = true,
+      trust = "unseen", raw = handler,
+    })
+  end)
+  table.sort(list, function(a, b) return a.key < b.key end)
+  return list, { ("Codex %s has no hooks: these are lines in '%s', which a newer one runs"):format(
+    self.client.version, self.path) }
+end
+
+--- All hooks that Codex knows; where it has none, those in config.toml, which a newer one runs.
+---@async
+---@return codex.SetupHook[]?
+---@return codex.Error|string[]?
+function Setup:all_hooks()
   local list, err = self:hooks()
+  if list or err.kind ~= "unsupported" then return list, err end
+  return unseen(self)
+end
+
+--- The events that this Codex has hooks for, where it says so: only with hooks in its files.
+---@async
+---@return table<string, true>?
+function Setup:events()
+  local layer, all = user_layer(self)
+  local hooks = layer and next(layer.config.hooks or {}) and present(all.hooks)
+  if not hooks then return nil end
+  local set = {}
+  for name in pairs(hooks) do set[snake(name)] = true end
+  return set
+end
+
+local function find(self, what, value, lister)
+  local list, err = lister(self)
   if not list then return nil, err end
   for _, hook in ipairs(list) do
     if hook[what] == value and hook.path == self.path then return hook, nil, list end
@@ -351,24 +492,34 @@ local function check_hook(given)
   end
 end
 
+--- Codex keeps the event in its file and does not know it.
+local function take_back(self, name, event)
+  local done, err = rewind(self, { name })
+  if done == nil then return nil, err end
+  return nil, E.new("policy", ("Codex %s has no hooks for %s; nothing was changed"):format(
+    self.client.version, event))
+end
+
 --- Adds a hook that runs a command through the shell, after those that are there. It does not run
 --- before it is trusted. The same again changes nothing.
 ---@async
 ---@param given { event: string, command: string, matcher?: string, timeout?: integer,
 ---async?: boolean } timeout in whole seconds
 ---@return string? key
----@return codex.Error?
+---@return codex.Error? error kind `policy`: this Codex does not know the event
 function Setup:add_hook(given)
   check_hook(given)
   local event = snake(given.event)
   local name = entry_name(event, given.matcher, given.command)
-  local there, err, list = find(self, "name", name)
+  local held <close>, no_lock = hold(self)
+  if not held then return nil, no_lock end
+  local layer, err = begin(self)
+  if not layer then return nil, err end
+  local there, problem = find(self, "name", name, self.hooks)
   if there then return there.key end
-  if not list and err.kind ~= "policy" then return nil, err end -- Codex has no hooks
-  local layer
-  layer, err = user_layer(self.client)
-  if not layer then return nil, refused(self, err) end
-  local groups = (layer.config.hooks or {})[pascal(event)] or json.array {}
+  if problem.kind ~= "policy" then return nil, problem end -- Codex has no hooks
+  local there_are = groups_of(layer, event)
+  local groups = table.move(there_are, 1, #there_are, 1, json.array {})
   groups[#groups + 1] = { matcher = given.matcher, hooks = { { type = "command",
     command = given.command, timeout = given.timeout, async = given.async } } }
   local ok
@@ -376,10 +527,9 @@ function Setup:add_hook(given)
     entries[name] = { event = event, command = given.command }
   end)
   if not ok then return nil, err end
-  there, err = find(self, "name", name)
+  there = find(self, "name", name, self.hooks)
   if there then return there.key end
-  rewind(self, { name }) -- this Codex keeps the event in its file and does not know it
-  return nil, err
+  return take_back(self, name, event)
 end
 
 --- Writes down that a hook of ours, as it is now, is trusted: Codex runs it from now on.
@@ -388,18 +538,21 @@ end
 ---@return true?
 ---@return codex.Error? error kind `policy`: the hook is not of those that we put there
 function Setup:trust(key)
-  local hook, err = find(self, "key", key)
+  local held <close>, no_lock = hold(self)
+  if not held then return nil, no_lock end
+  local layer, err = begin(self)
+  if not layer then return nil, err end
+  local hook
+  hook, err = find(self, "key", key, self.hooks)
   if not hook then return nil, err end
   if not hook.ours then
     return nil, E.new("policy", ("the hook '%s' is not ours to trust"):format(key))
   end
   if hook.trust == "trusted" then return true end
-  local layer
-  layer, err = user_layer(self.client)
-  if not layer then return nil, refused(self, err) end
-  local edit = { state_path(key) .. ".trusted_hash", hook.hash }
+  -- The key has dots in it, which 0.129 takes for its own even in quotes: so it is not in the path.
+  local states = { [key] = { trusted_hash = hook.hash } }
   local ok
-  ok, err = write(self, layer, { edit }, function() end)
+  ok, err = write(self, layer, { { "hooks.state", states, "upsert" } }, function() end)
   return ok and true, err
 end
 
@@ -409,7 +562,7 @@ local function without(groups, hook)
   for i, group in ipairs(groups) do
     local left = json.array {}
     for _, handler in ipairs(group.hooks or {}) do
-      local is_it = handler.command == hook.command and (group.matcher or nil) == hook.matcher
+      local is_it = handler.command == hook.command and present(group.matcher) == hook.matcher
       if not is_it then left[#left + 1] = handler end
     end
     local is_gone = #left == 0 and #(group.hooks or {}) > 0
@@ -423,40 +576,34 @@ local function without(groups, hook)
 end
 
 --- Trust is written down by place: it follows the hooks that move up when one before them goes.
-local function move_states(edits, states, path, event, gone, count)
-  local prefix = ("%s:%s:"):format(path, event)
-  for key in pairs(states) do
-    local rest = key:sub(1, #prefix) == prefix and key:sub(#prefix + 1) or ""
-    local group, index = rest:match "^(%d+):(%d+)$"
-    group = math.tointeger(group)
-    if group and group >= gone and group < count then
-      edits[#edits + 1] = { state_path(key), json.null }
-      if group > gone then
-        local moved = ("%s%d:%s"):format(prefix, group - 1, index)
-        edits[#edits + 1] = { state_path(moved), states[key], last = true }
-      end
+--- The states then, and whether they are others.
+local function moved_states(states, path, event, gone)
+  local prefix, rest, is_other = ("%s:%s:"):format(path, event), json.object {}, false
+  for key, state in pairs(states) do
+    local place = key:sub(1, #prefix) == prefix and key:sub(#prefix + 1) or ""
+    local group, index = place:match "^(%d+):(%d+)$"
+    group = math.tointeger(tonumber(group))
+    local is_meant = gone ~= nil and group ~= nil and group >= gone
+    if not is_meant then
+      rest[key] = state
+    elseif group > gone then
+      rest[("%s%d:%s"):format(prefix, group - 1, index)] = state
     end
+    is_other = is_other or is_meant
   end
-  -- What is written comes after what is taken out: one's old place is another's new one.
-  table.sort(edits, function(a, b) return not a.last and b.last or false end)
+  return rest, is_other
 end
 
 --- What taking the hook out means for the file; no table is left that was made for us alone.
 local function removal(layer, path, hook)
-  local hooks = layer.config.hooks or {}
-  local event = pascal(hook.event)
-  local count = #(hooks[event] or {})
+  local hooks, event = layer.config.hooks or {}, pascal(hook.event)
   local rest, gone = without(hooks[event] or {}, hook)
+  local states, is_other = moved_states(hooks.state or {}, path, hook.event, gone)
+  local is_alone = #rest == 0 and next(states) == nil
+  for name in pairs(hooks) do is_alone = is_alone and (name == "state" or name == event) end
+  if is_alone then return { { "hooks", json.null } } end
   local edits = { { "hooks." .. event, #rest > 0 and rest or json.null } }
-  local states = hooks.state or {}
-  if gone then move_states(edits, states, path, hook.event, gone, count) end
-  hooks[event] = #rest > 0 and rest or nil
-  local others = false
-  for name in pairs(hooks) do others = others or name ~= "state" end
-  for key in pairs(states) do
-    others = others or key:sub(1, #path + #hook.event + 2) ~= ("%s:%s:"):format(path, hook.event)
-  end
-  if not others and #rest == 0 then edits = { { "hooks", json.null } } end
+  if is_other then edits[2] = { "hooks.state", next(states) and states or json.null } end
   return edits
 end
 
@@ -467,7 +614,12 @@ end
 ---@return true?
 ---@return codex.Error? error kind `policy`: there is no such hook, or it is not ours
 function Setup:remove_hook(key, any)
-  local hook, err = find(self, "key", key)
+  local held <close>, no_lock = hold(self)
+  if not held then return nil, no_lock end
+  local layer, err = begin(self)
+  if not layer then return nil, err end
+  local hook
+  hook, err = find(self, "key", key, self.all_hooks)
   if not hook then return nil, err end
   if not hook.ours and not any then
     return nil, E.new("policy", ("the hook '%s' is not ours to remove"):format(key))
@@ -477,9 +629,6 @@ function Setup:remove_hook(key, any)
     done, err = rewind(self, { hook.name })
     if done ~= false then return done, err end
   end
-  local layer
-  layer, err = user_layer(self.client)
-  if not layer then return nil, refused(self, err) end
   local ok
   ok, err = write(self, layer, removal(layer, self.path, hook), function(entries)
     entries[hook.name] = nil
@@ -494,17 +643,24 @@ end
 ---@return true?
 ---@return codex.Error?
 function Setup:restore()
-  local done, err = rewind(self, names_of(self.record.entries))
+  local held <close>, no_lock = hold(self)
+  if not held then return nil, no_lock end
+  local layer, err = begin(self)
+  if not layer then return nil, err end
+  local names = {}
+  for name in pairs(self.record.entries) do names[#names + 1] = name end
+  local done
+  done, err = rewind(self, names)
   if done ~= false then return done, err end
   if self.record.entries.notify then
     local ok
     ok, err = self:set_notify(nil)
-    if not ok and err.kind ~= "policy" then return nil, err end
+    if not ok then return nil, err end
   end
   while true do
-    local hook, problem = find(self, "ours", true)
+    local hook, problem = find(self, "ours", true, self.all_hooks)
     if not hook then
-      if problem.kind ~= "policy" and problem.kind ~= "unsupported" then return nil, problem end
+      if problem.kind ~= "policy" then return nil, problem end
       break
     end
     local ok

@@ -16,6 +16,7 @@ local json = require "codex.json"
 local lifecycle = require "codex.lifecycle"
 local notify = require "codex.notify"
 local plugin = require "codex.plugin"
+local records = require "codex.record"
 local uv = require "luv"
 
 local M = {}
@@ -77,8 +78,7 @@ end
 -- ---- Commands for Codex ------------------------------------------------------------------------
 
 local function is_ours(each)
-  return each.path:find "/config%.toml$" ~= nil
-    and (each.command or ""):find "codex%-lua'? hook%f[%s\0]" ~= nil
+  return each.path:find "/config%.toml$" ~= nil and records.is_our_hook(each.command, "hook")
 end
 
 local function has_file(each, file)
@@ -93,7 +93,7 @@ local say = cli.say
 local function open() return check(require("codex.setup").open()) end
 
 local function all_hooks(setup)
-  local list, problems = setup:hooks()
+  local list, problems = setup:all_hooks()
   if list then return list, problems end
   fail(problems)
 end
@@ -170,18 +170,20 @@ local function report(setup, key)
   end
 end
 
---- 0.153.4 keeps what it does not know in its configuration, and never runs it.
-local function check_event(setup, event)
-  local major, minor = setup.client.version:match "^(%d+)%.(%d+)"
-  if event:find "_model_request$" and major == "0" and tonumber(minor) <= 153 then
-    fail(("Codex %s has no hooks for %s; nothing was changed"):format(setup.client.version, event))
+--- The comments among these hooks, which a change takes away, in words.
+local function comments(setup, list)
+  local keys, there = {}, {}
+  for _, each in ipairs(list) do
+    local key = "hooks." .. lifecycle.name_of(each.event)
+    if not there[key] then keys[#keys + 1] = key end
+    there[key] = true
   end
+  return cli.comments(setup:comments(keys))
 end
 
 local function install(args)
   local wanted = wanted_hook(args)
   local setup <close> = open()
-  check_event(setup, args.event)
   local others = replaced(setup, args, wanted)
   if not others then return say "It is installed already." end
   local lines = {
@@ -192,11 +194,14 @@ local function install(args)
     "Codex does not look into the Lua file: whoever can change that changes what is trusted.",
   }
   for _, each in ipairs(others) do lines[#lines + 1] = "It replaces: " .. each.command end
+  lines[#lines + 1] = comments(setup, { { event = args.event } })
   cli.confirm("hook", args.yes, lines)
+  local attempt <close> = check(setup:attempt())
   for i = #others, 1, -1 do check(setup:remove_hook(others[i].key, true)) end
   local key = check(setup:add_hook(wanted))
   check(setup:trust(key))
   report(setup, key)
+  attempt:keep()
 end
 
 -- ---- uninstall ---------------------------------------------------------------------------------
@@ -214,9 +219,12 @@ local function uninstall(args)
     end
   end
   if #list == 0 then return say "There is none of ours." end
+  if not setup:is_reversible() then lines[#lines + 1] = comments(setup, list) end
   cli.confirm("hook", args.yes, lines)
+  local attempt <close> = check(setup:attempt())
   -- The last one first: keys are places.
   for i = #list, 1, -1 do check(setup:remove_hook(list[i].key, true)) end
+  attempt:keep()
   say "Uninstalled."
 end
 

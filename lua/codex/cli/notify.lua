@@ -9,6 +9,7 @@ local hook = require "codex.hook"
 local json = require "codex.json"
 local notify = require "codex.notify"
 local plugin = require "codex.plugin"
+local records = require "codex.record"
 local uv = require "luv"
 
 local M = {}
@@ -34,7 +35,7 @@ local function parse_arguments()
   install:flag("--chain", "call the notify program that is there now after us")
   install:option("--via", "notify: Codex's notify program; Codex gives it all that was said in the "
     .. "thread in one argument, and when that is beyond 128 KiB, nothing is told any more. hook "
-    .. "(Codex 0.140 and later, recommended): Stop and Interrupt hooks, without a limit")
+    .. "(where Codex lists that feature; recommended): Stop and Interrupt hooks, without a limit")
     :choices { "notify", "hook" }:default "notify"
   install:option("--hook", "only this hook, in place of those in the folder")
     :convert(cli.hook_file):argname "FILE":count "*":target "hooks"
@@ -54,25 +55,11 @@ end
 
 -- ---- Who is ours -------------------------------------------------------------------------------
 
---- Whether this notify program is ours, wherever it was installed at the time.
-local function is_ours(argv)
-  return type(argv) == "table" and argv[2] == "notify"
-    and tostring(argv[1]):match "[^/]+$" == PROGRAM:match "[^/]+$"
-end
+local is_ours, chain_of = records.is_our_notify, records.chain_of
 
 local function is_our_hook(each)
   return HOOK_TIMEOUT[each.event] ~= nil and each.path:find "/config%.toml$" ~= nil
-    and (each.command or ""):find "codex%-lua'? notify %-%-hook" ~= nil
-end
-
---- The program that ours calls after it.
-local function chain_of(argv)
-  for i, word in ipairs(argv or {}) do
-    if word == "--chain" then
-      local chain = json.decode(argv[i + 1] or "")
-      return type(chain) == "table" and chain or { argv[i + 1] }
-    end
-  end
+    and records.is_our_hook(each.command, "notify")
 end
 
 --- The hook files that it names.
@@ -102,9 +89,9 @@ local function words_of(command)
   return words
 end
 
---- The hooks that are ours; nil where Codex has no hooks.
+--- The hooks that are ours, also those that this Codex does not run; nil where it does not say.
 local function our_hooks(setup)
-  local list, err = setup:hooks()
+  local list, err = setup:all_hooks()
   if not list then return nil, err end
   local ours = {}
   for _, each in ipairs(list) do
@@ -113,11 +100,17 @@ local function our_hooks(setup)
   return ours
 end
 
---- The second number of Codex's version, as 140 of 0.140.3; from 0.140 on it runs hooks without
---- being told to.
-local function release(setup)
-  local major, minor = setup.client.version:match "^(%d+)%.(%d+)%."
-  return major and tonumber(major) * 1000 + tonumber(minor) or 0
+--- Whether this Codex runs hooks, as it says itself under the user's configuration; or why not.
+local function has_hooks(setup)
+  local list, err = require("codex").features()
+  if not list then return false, tostring(err) end
+  local feature = list.hooks or list.codex_hooks -- its name until 0.128
+  if not feature then
+    return false, ("Codex %s has no hooks: they are not among its features"):format(
+      setup.client.version)
+  end
+  if not feature.enabled then return false, "hooks are disabled among the features of Codex" end
+  return true
 end
 
 --- The last one first: keys are places.
@@ -136,12 +129,10 @@ local function check_hooks(paths)
   for _, path in ipairs(paths) do check(hook.load(path)) end
 end
 
-local function same(a, b) return json.encode(a) == json.encode(b) end
-
 local function notify_argv(args, now)
-  local argv = { PROGRAM, "notify" }
+  local argv = { PROGRAM, "notify", records.MARK }
   local chain = is_ours(now) and chain_of(now) or args.chain and not is_ours(now) and now or nil
-  if chain then table.move({ "--chain", json.encode(json.array(chain)) }, 1, 2, 3, argv) end
+  if chain then table.move({ "--chain", json.encode(json.array(chain)) }, 1, 2, 4, argv) end
   return table.move(args.hooks, 1, #args.hooks, #argv + 1, argv)
 end
 
@@ -153,32 +144,34 @@ local function install_notify(setup, args)
       .. "was changed."):format(cli.shell(now)))
   end
   local argv = notify_argv(args, now)
-  if now and same(now, argv) then return print "It is installed as the notify program already." end
+  if now and records.same(now, argv) then return print "It is installed as the notify program already." end
   cli.confirm("notify", args.yes, {
     ("In '%s' this will be the notify program:"):format(setup.path), "  " .. cli.shell(argv),
     now and ("It is now: %s"):format(cli.shell(now)) or "There is none now.",
+    cli.comments(setup:comments { "notify" }),
   })
   local ok, problem = setup:set_notify(argv)
   if not ok then fail(problem) end
   if problem then io.stderr:write("codex-lua notify: it will not be used: ", problem, "\n") end
   print "Installed. `codex-lua notify uninstall` puts the file back as it was."
-  if release(setup) >= 140 then
+  if has_hooks(setup) then
     print("With this Codex `--via hook` is the better way: turns of threads in which much was said "
       .. "(128 KiB) are not told to a notify program.")
   end
 end
 
 local function report_hook(each)
-  print(("Installed, and trusted as %s (%s)."):format(each.key, each.hash))
+  print(("Installed, and %s as %s (%s)."):format(each.trust, each.key, each.hash or "no hash"))
   if not each.enabled then
     io.stderr:write "codex-lua notify: the hook is disabled in config.toml; it does not run\n"
   end
 end
 
---- The events to have a hook for. Who asked for that is told of interrupted turns as well where
---- this Codex is known to have a hook for them.
+--- The events to have a hook for: who asks for that is told of interrupted turns as well, where
+--- this Codex knows them. It says so when there are hooks.
 local function wanted_events(setup)
-  return release(setup) >= 153 and { "stop", "interrupt" } or { "stop" }
+  local known = setup:events()
+  return known and not known.interrupt and { "stop" } or { "stop", "interrupt" }
 end
 
 local function is_done(ours, events, command)
@@ -189,9 +182,9 @@ local function is_done(ours, events, command)
   return true
 end
 
-local function hook_plan(setup, ours, events, command)
-  local lines = { ("In '%s' this will be a hook for %s:"):format(setup.path,
-    table.concat(events, " and ")), "  " .. command,
+local function hook_plan(setup, ours, command)
+  local lines = { ("In '%s' this will be a hook for turns that end, and for those that are "
+    .. "interrupted, where Codex knows them:"):format(setup.path), "  " .. command,
     "and it will be written down that it is trusted as it is." }
   for _, each in ipairs(ours) do
     lines[#lines + 1] = ("It replaces: %s (%s)"):format(each.command, each.event)
@@ -200,6 +193,7 @@ local function hook_plan(setup, ours, events, command)
   if now and not is_ours(now) then
     lines[#lines + 1] = "Your notify program stays, Codex calls it itself: " .. cli.shell(now)
   end
+  lines[#lines + 1] = cli.comments(setup:comments { "hooks.Stop", "hooks.Interrupt" })
   return lines
 end
 
@@ -211,23 +205,21 @@ local function add_trusted(setup, event, command)
 end
 
 local function install_hook(setup, args)
-  if release(setup) < 140 then
-    fail(("Codex %s has no stable hooks; 0.140 has. Nothing was changed."):format(
-      setup.client.version))
-  end
-  local ours, events = check(our_hooks(setup)), wanted_events(setup)
-  local words = table.move(args.hooks, 1, #args.hooks, 4, { PROGRAM, "notify", "--hook" })
+  local is_able, why = has_hooks(setup)
+  if not is_able then fail(why .. "; nothing was changed") end
+  local ours = check(our_hooks(setup))
+  local words = table.move(args.hooks, 1, #args.hooks, 5,
+    { PROGRAM, "notify", "--hook", records.MARK })
   local command = cli.shell(words)
-  if is_done(ours, events, command) then return print "It is installed as a hook already." end
-  cli.confirm("notify", args.yes, hook_plan(setup, ours, events, command))
-  remove_hooks(setup, ours)
-  for _, event in ipairs(events) do
-    local ok, err = add_trusted(setup, event, command)
-    if not ok then
-      remove_hooks(setup, our_hooks(setup) or {})
-      fail(err)
-    end
+  if is_done(ours, wanted_events(setup), command) then
+    return print "It is installed as a hook already."
   end
+  cli.confirm("notify", args.yes, hook_plan(setup, ours, command))
+  local attempt <close> = check(setup:attempt())
+  remove_hooks(setup, ours)
+  check(add_trusted(setup, "stop", command))
+  if wanted_events(setup)[2] then check(add_trusted(setup, "interrupt", command)) end
+  attempt:keep()
   for _, each in ipairs(check(our_hooks(setup))) do report_hook(each) end
   local _, problems = setup:hooks()
   for _, text in ipairs(problems or {}) do print("Codex says: " .. text) end
@@ -243,24 +235,47 @@ end
 
 -- ---- uninstall ---------------------------------------------------------------------------------
 
-local function uninstall(args)
-  local setup <close> = open()
-  local now, err = setup:notify()
-  if err then fail(err) end
-  local ours = our_hooks(setup) or {} -- a Codex without hooks has none of ours
-  if not is_ours(now) and #ours == 0 then return print "It is not installed." end
+--- What will be taken from the file, in words.
+local function removal_plan(setup, now, ours)
   local lines = { ("From '%s' will be taken:"):format(setup.path) }
+  local keys = {}
   if is_ours(now) then
     lines[#lines + 1] = "  the notify program " .. cli.shell(now)
     local chain = chain_of(now)
     if chain then lines[#lines + 1] = "  (in its place: " .. cli.shell(chain) .. ")" end
+    keys[1] = "notify"
   end
   for _, each in ipairs(ours) do
     lines[#lines + 1] = ("  the hook for %s: %s"):format(each.event, each.command)
+    keys[#keys + 1] = each.event == "stop" and "hooks.Stop" or "hooks.Interrupt"
   end
-  cli.confirm("notify", args.yes, lines)
+  if not setup:is_reversible() then
+    keys[#keys + 1] = #ours > 0 and "hooks.state" or nil
+    lines[#lines + 1] = cli.comments(setup:comments(keys))
+  end
+  return lines
+end
+
+--- Nothing of ours is there. A program that somebody has put in our place stays, and he is told.
+local function say_not_installed(setup, now)
+  local entry = setup.record.entries.notify
+  if not entry then return print "It is not installed." end
+  print(("The notify program was changed since, and stays as it is: %s"):format(
+    now and cli.shell(now) or "there is none"))
+  setup:set_notify(nil) -- what was there before ours is of no use any more
+end
+
+local function uninstall(args)
+  local setup <close> = open()
+  local now, err = setup:notify()
+  if err then fail(err) end
+  local ours = check(our_hooks(setup))
+  if not is_ours(now) and #ours == 0 then return say_not_installed(setup, now) end
+  cli.confirm("notify", args.yes, removal_plan(setup, now, ours))
+  local attempt <close> = check(setup:attempt())
   remove_hooks(setup, ours)
-  if is_ours(now) then check(setup:set_notify(nil, chain_of(now))) end
+  if is_ours(now) then check(setup:set_notify(nil)) end
+  attempt:keep()
   print "Uninstalled."
 end
 
@@ -284,7 +299,9 @@ local function installed()
   local found = { notify = now, ours = is_ours(now) or nil, chain = is_ours(now) and chain_of(now),
     hooks = json.array {}, files = is_ours(now) and files_of(now) or json.array {},
     error = problem and tostring(problem) }
-  for _, each in ipairs(our_hooks(setup) or {}) do
+  local hooks, why = our_hooks(setup)
+  if not hooks then found.error = found.error or tostring(why) end
+  for _, each in ipairs(hooks or {}) do
     table.insert(found.hooks, { key = each.key, event = each.event, command = each.command,
       trust = each.trust, enabled = each.enabled })
     add_new(found.files, files_of(words_of(each.command)))
