@@ -120,6 +120,7 @@ describe("our lines are told from others'", function()
     for command, is_ours in pairs {
       ["/opt/codex-lua notify --hook"] = "notify", ["'/a b/codex-lua' notify --hook"] = "notify",
       ["/opt/renamed notify --hook --by=codex-lua /x.lua"] = "notify",
+      ["/opt/renamed notify --hook '--by=codex-lua'"] = "notify",
       ["/opt/codex-lua hook --limit 30 --fail open /x.lua"] = "hook",
       ["'/opt/re named' hook --limit 30 --fail closed /x.lua"] = "hook",
       ["trap '' INT; /opt/cl hook --limit 9 --fail halt /x.lua || { exit 2; }"] = "hook",

@@ -43,7 +43,7 @@ function M.is_our_hook(command, subcommand)
     return command:find " hook %-%-limit %d+ %-%-fail %l+ " ~= nil
       or command:find "codex%-lua'? hook%f[%s\0]" ~= nil
   end
-  return command:find(" notify --hook " .. M.MARK, 1, true) ~= nil
+  return command:find " notify %-%-hook '?%-%-by=codex%-lua%f[ '\0]" ~= nil
     or command:find "codex%-lua'? notify %-%-hook%f[%s\0]" ~= nil
 end
 

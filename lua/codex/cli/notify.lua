@@ -144,7 +144,9 @@ local function install_notify(setup, args)
       .. "was changed."):format(cli.shell(now)))
   end
   local argv = notify_argv(args, now)
-  if now and records.same(now, argv) then return print "It is installed as the notify program already." end
+  if now and records.same(now, argv) then
+    return print "It is installed as the notify program already."
+  end
   cli.confirm("notify", args.yes, {
     ("In '%s' this will be the notify program:"):format(setup.path), "  " .. cli.shell(argv),
     now and ("It is now: %s"):format(cli.shell(now)) or "There is none now.",
