@@ -21,7 +21,7 @@ static const char array_type[] = "codex.json.array";
 static const char object_type[] = "codex.json.object";
 static const char number_type[] = "codex.json.number";
 static const char box_type[] = "codex.json.box";
-enum { MAX_DEPTH = 1000, PRESIZED = 1 << 20, FEW_KEYS = 16 };
+enum { MAX_DEPTH = 1000, PRESIZED = 1 << 20, FEW_KEYS = 16, MAX_VALUES = 1 << 20 };
 
 /* ---- Reading ------------------------------------------------------------------------------ */
 
@@ -158,29 +158,42 @@ static void push_value(lua_State *L, box *b, const cJSON *item) {
   }
 }
 
-static bool read_plain(lua_State *L, box *b, const char *text, size_t n) {
-  bool read = cx_parse_json(L, text, n, array_type, &b->scratch);
+/* Pushes the value; or nothing, and returns CX_EJSON, CX_EDEPTH, CX_ETOOMANY or CX_EMEMORY. */
+static int read_text(lua_State *L, box *b, const char *text, size_t n, size_t max_values) {
+  box_empty(b);
+  cx_parse how = {array_type, &b->scratch, max_values};
+  int rc = cx_parse_json(L, text, n, &how);
   cx_buf_free(&b->scratch);
-  return read;
+  if (rc != CX_EJSON) return rc;
+  if (cx_json_is_vast(text, n, max_values)) return CX_ETOOMANY;
+  rc = cx_json_parse(&b->json, text, n);
+  if (rc != 0) return rc;
+  push_value(L, b, b->json.root);
+  box_empty(b);
+  return 0;
 }
 
-/* decode(text) -> value | nil, message, name */
+static size_t opt_max_values(lua_State *L) {
+  if (!lua_istable(L, 2)) return MAX_VALUES;
+  lua_Integer most = cx_opt_integer(L, 2, "max_values", MAX_VALUES);
+  if (most < 1) luaL_error(L, "option 'max_values' must be 1 or more");
+  return (size_t)most;
+}
+
+/* decode(text [, { max_values = }]) -> value | nil, message, name */
 static int json_decode(lua_State *L) {
   size_t n;
   const char *text = luaL_checklstring(L, 1, &n);
   box *b = lua_touserdata(L, lua_upvalueindex(1));
-  box_empty(b);
-  if (read_plain(L, b, text, n)) return 1;
-  int rc = cx_json_parse(&b->json, text, n);
-  if (rc != 0) {
-    lua_pushnil(L);
+  int rc = read_text(L, b, text, n, opt_max_values(L));
+  if (rc == 0) return 1;
+  lua_pushnil(L);
+  if (rc == CX_ETOOMANY)
+    lua_pushstring(L, cx_err_text(rc));
+  else
     lua_pushfstring(L, "%s (near byte %d)", cx_err_text(rc), (int)b->json.fail_offset + 1);
-    lua_pushstring(L, cx_err_name(rc));
-    return 3;
-  }
-  push_value(L, b, b->json.root);
-  box_empty(b);
-  return 1;
+  lua_pushstring(L, cx_err_name(rc));
+  return 3;
 }
 
 static const char box_key = 'b';
@@ -189,13 +202,7 @@ int cx_bind_push_json(lua_State *L, const char *text, size_t n) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &box_key);
   box *b = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  box_empty(b);
-  if (read_plain(L, b, text, n)) return 0;
-  int rc = cx_json_parse(&b->json, text, n);
-  if (rc != 0) return rc;
-  push_value(L, b, b->json.root);
-  box_empty(b);
-  return 0;
+  return read_text(L, b, text, n, MAX_VALUES);
 }
 
 /* ---- Writing ------------------------------------------------------------------------------ */

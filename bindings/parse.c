@@ -6,7 +6,10 @@
 #include "parse.h"
 
 #include <lauxlib.h>
+#include <stdbool.h>
 #include <string.h>
+
+#include "err.h"
 
 enum { MAX_DEPTH = 100, MAX_DIGITS = 18, EXACT_DIGITS = 15, HELD = 32 };
 
@@ -16,6 +19,8 @@ typedef struct {
   cx_buf *scratch;
   int array_meta; /* where on the stack it is */
   int depth;
+  size_t values_left;
+  bool is_vast; /* there were more */
 } reader;
 
 static bool read_value(reader *r);
@@ -255,7 +260,9 @@ static bool read_word(reader *r, const char *word, size_t n) {
 }
 
 static bool read_value(reader *r) {
-  if (r->s == r->end) return false;
+  r->is_vast = r->values_left == 0;
+  if (r->s == r->end || r->is_vast) return false;
+  r->values_left--;
   switch (*r->s) {
   case '"':
     return read_string(r);
@@ -273,19 +280,18 @@ static bool read_value(reader *r) {
   }
 }
 
-bool cx_parse_json(lua_State *L, const char *text, size_t n, const char *array_type,
-                   cx_buf *scratch) {
-  if (!lua_checkstack(L, 8)) return false;
+int cx_parse_json(lua_State *L, const char *text, size_t n, const cx_parse *how) {
+  if (!lua_checkstack(L, 8)) return CX_EJSON;
   int top = lua_gettop(L);
-  luaL_getmetatable(L, array_type);
-  reader r = {L, text, text + n, scratch, top + 1, 0};
+  luaL_getmetatable(L, how->array_type);
+  reader r = {L, text, text + n, how->scratch, top + 1, 0, how->max_values, false};
   skip_space(&r);
   bool ok = read_value(&r);
   skip_space(&r);
   if (ok && r.s == r.end) {
     lua_remove(L, top + 1);
-    return true;
+    return 0;
   }
   lua_settop(L, top);
-  return false;
+  return r.is_vast ? CX_ETOOMANY : CX_EJSON;
 }

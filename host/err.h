@@ -19,7 +19,8 @@
   XX(EUSAGE, -9011, "wrong usage")                                                                 \
   XX(EINTERRUPTED, -9012, "interrupted")                                                           \
   XX(ELEAK, -9013, "something was left open")                                                      \
-  XX(EPROTOCOL, -9014, "not what the protocol allows here")
+  XX(EPROTOCOL, -9014, "not what the protocol allows here")                                        \
+  XX(ETOOMANY, -9015, "more values than the limit")
 
 enum cx_err {
 #define XX(name, code, text) CX_##name = (code),

@@ -182,6 +182,27 @@ static bool has_numeral_key(const cJSON *item) {
   return false;
 }
 
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+/* Each value of a container but the first stands behind a comma, the first behind its bracket. */
+bool cx_json_is_vast(const char *text, size_t n, size_t max_values) {
+  size_t values = 1;
+  bool quoted = false, opened = false;
+  for (size_t i = 0; i < n && values <= max_values; i++) {
+    char c = text[i];
+    if (quoted) {
+      if (c == '\\') i++;
+      if (c == '"') quoted = false;
+      continue;
+    }
+    if (is_space(c)) continue;
+    if (c == ',' || (opened && c != ']' && c != '}')) values++;
+    opened = c == '[' || c == '{';
+    quoted = c == '"';
+  }
+  return values > max_values;
+}
+
 static int parse(cx_json *json, const char *text, size_t n) {
   const char *end = text;
   json->root = cJSON_ParseWithLengthOpts(text, n, &end, 0);

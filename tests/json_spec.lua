@@ -1,4 +1,5 @@
 local json = require "codex.json"
+local program = require "tests.support.program"
 
 local function round_trip(text)
   local value, message = json.decode(text)
@@ -250,5 +251,75 @@ describe("the short way of reading", function()
         check(line:sub(1, at - 1) .. bytes:sub(with, with) .. line:sub(at + 1))
       end
     end
+  end)
+end)
+
+describe("JSON of many values", function()
+  --- Reads it in a process of its own: what was said of it, and how many MiB that process took at
+  --- most beside the text.
+  local function read_elsewhere(code)
+    local result = program.eval(([[
+      local text = %s
+      local value, message, name = require("codex.json").decode(text)
+      local peak = io.open("/proc/self/status"):read("a"):match "VmHWM:%%s*(%%d+)"
+      print(value ~= nil and "read" or name, peak // 1024 - #text // (1 << 20))]]):format(code),
+      { timeout = 120 })
+    local said, mib = result.stdout:match "^(%S+)\t(%-?%d+)\n$"
+    assert(said, result.stderr)
+    return said, tonumber(mib)
+  end
+
+  local hostile = {
+    ["empty arrays"] = [=["[" .. ("[],"):rep(7e6) .. "[]]"]=],
+    ["empty objects"] = [["[" .. ("{},"):rep(7e6) .. "{}]"]],
+    ["small objects"] = [["[" .. ('{"a":1},'):rep(2.5e6) .. "0]"]],
+    ["nests"] = [["[" .. (("["):rep(90) .. ("]"):rep(90) .. ","):rep(11e4) .. "0]"]],
+    ["deep nests"] = [["[" .. (("["):rep(900) .. ("]"):rep(900) .. ","):rep(11e3) .. "0]"]],
+    ["numbers"] = [["[" .. ("0,"):rep(1e7) .. "0]"]],
+    ["numbers with an exponent"] = [["[" .. ("0e0,"):rep(5e6) .. "0]"]],
+    ["what is odd at its end"] = [["[" .. ("[],"):rep(7e6) .. "0e0]"]],
+    ["what is no JSON at its end"] = [["[" .. ("[],"):rep(7e6) .. "x"]],
+    ["one name"] = [["{" .. ('"a":0,'):rep(3.5e6) .. '"a":0}']],
+    ["strings that are rewritten"] = [['["\\u0000"' .. (',""'):rep(7e6) .. "]"]],
+  }
+  for name, code in pairs(hostile) do
+    it("is refused before it takes much memory: " .. name, function()
+      local said, mib = read_elsewhere(code)
+      assert.equal("ETOOMANY", said)
+      assert.is_true(mib < (os.getenv "ASAN_OPTIONS" and 700 or 160), mib .. " MiB")
+    end)
+  end
+
+  it("is read where it is within the limit, and costs what can be borne", function()
+    for _, code in ipairs {
+      [=["[" .. ("[],"):rep((1 << 20) - 2) .. "[]]"]=],
+      [["[" .. ("[],"):rep((1 << 20) - 2) .. "0e0]"]],
+      [["{" .. ('"a":0,'):rep((1 << 20) - 2) .. '"a":0}']],
+    } do
+      local said, mib = read_elsewhere(code)
+      assert.equal("read", said)
+      assert.is_true(mib < (os.getenv "ASAN_OPTIONS" and 1500 or 320), mib .. " MiB")
+    end
+  end)
+
+  it("is what it is said to be: max_values of values, keys not counted, on both ways", function()
+    local texts = {
+      ["1"] = 1, ['"[1,2]"'] = 1, ["[]"] = 1, ["{ }"] = 1, ["[ 1 ]"] = 2, ["[[],{},[ ]]"] = 4,
+      ['{"a":{"b":[1,2,{"c":null}]}}'] = 7, ['["a\\",[[[",{"[":"]"}]'] = 4, ["[[[[]]]]"] = 4,
+    }
+    for text, n in pairs(texts) do
+      for _, form in ipairs { text, ("[0e0,%s]"):format(text) } do
+        local most = form == text and n or n + 2
+        assert.not_nil((json.decode(form, { max_values = most })))
+        if most > 1 then
+          local value, message, name = json.decode(form, { max_values = most - 1 })
+          assert.same({ nil, "more values than the limit", "ETOOMANY" }, { value, message, name })
+        end
+      end
+    end
+    assert.equal(1 << 21, #json.decode("[" .. ("0,"):rep((1 << 21) - 1) .. "0]",
+      { max_values = 1 << 22 }))
+    assert.has_error(function() json.decode("1", { max_values = 0 }) end,
+      "option 'max_values' must be 1 or more")
   end)
 end)

@@ -57,6 +57,7 @@ local known = options.set {
   "url", "method", "headers", "body", "timeout", "connect_timeout", "idle_timeout", "redirects",
   "max_bytes", "compressed", "proxy", "ca_file", "unix_socket", "retry",
 }
+local known_json = options.set { "max_values" }
 local known_retry = options.set { "attempts", "on", "base", "max", "always" }
 
 local function natural(where, opts, name, least)
@@ -356,13 +357,16 @@ end
 
 --- The body, read as JSON.
 ---@async
+---@param opts? { max_values?: integer } as of json.decode: a million unless it says otherwise
 ---@return any value
----@return codex.Error? error of kind `protocol` when it is not JSON
-function Response:json()
+---@return codex.Error? error of kind `protocol` (code: EJSON, EDEPTH, ETOOMANY)
+function Response:json(opts)
+  opts = options.check("codex.http.response:json", opts or {}, known_json)
+  local most = natural("codex.http.response:json", opts, "max_values", 1)
   local body, err = self.body, nil
   if not body then body, err = self:rest() end
   if not body then return nil, err end
-  local value, text, name = json.decode(body)
+  local value, text, name = json.decode(body, { max_values = most })
   if value ~= nil then return value end
   return nil, E.new("protocol", ("%s: %s"):format(self._what, text), { code = name })
 end
