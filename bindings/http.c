@@ -118,6 +118,7 @@ static void read_options(lua_State *L, int index, cx_transfer_options *o) {
   o->redirects = (int)cx_opt_integer(L, index, "redirects", 0);
   o->compressed = cx_opt_bool(L, index, "compressed", false);
   o->until_head = cx_opt_bool(L, index, "until_head", false);
+  o->idempotent = cx_opt_bool(L, index, "idempotent", false);
   o->max_bytes = (size_t)opt_ms(L, index, "max_bytes");
   o->timeout_ms = opt_ms(L, index, "timeout_ms");
   o->connect_timeout_ms = opt_ms(L, index, "connect_timeout_ms");

@@ -13,7 +13,7 @@
 #include "buf.h"
 #include "err.h"
 
-enum { WINDOW = 256 * 1024, HEAD_LIMIT = 256 * 1024 };
+enum { WINDOW = 256 * 1024, HEAD_LIMIT = 256 * 1024, KEPT_CONNECTIONS = 16 };
 
 struct cx_http {
   CURLM *multi;
@@ -44,12 +44,14 @@ struct cx_transfer {
   cx_buf in, head;  /* the head: names and values, each with its NUL */
   char *url;
   size_t received, head_bytes, max_bytes;
-  uint64_t timeout_ms, idle_ms, began, heard; /* times of the loop */
+  uint64_t timeout_ms, idle_ms, began, heard; /* in milliseconds of the clock, not of the loop */
   uint64_t began_ns, duration_us;
   curl_off_t sent, retry_after;
   const char *outcome, *text;
   long status;
   bool until_head, follows, headed, paused, is_changed;
+  bool idempotent, is_sent, is_answered; /* the last two: of the request that is under way */
+  bool is_late;                          /* a limit has run out; what has arrived is read before it counts */
   char error[CURL_ERROR_SIZE];
 };
 
@@ -283,7 +285,10 @@ static int on_want_socket(CURL *easy, curl_socket_t fd, int what, void *user, vo
 
 /* ---- What comes, told by libcurl ------------------------------------------------------------- */
 
-static void hear(cx_transfer *t) { t->heard = uv_now(t->timer.loop); }
+/* The loop's time stands still while the script computes. */
+static uint64_t now_ms(void) { return uv_hrtime() / 1000000; }
+
+static void hear(cx_transfer *t) { t->heard = now_ms(); }
 
 /* The URL that was asked last, without its user and password. */
 static char *public_url(const char *url) {
@@ -326,10 +331,17 @@ static bool is_passed_over(const cx_transfer *t, long status) {
          curl_easy_header(t->easy, "location", 0, CURLH_HEADER, -1, &location) == CURLHE_OK;
 }
 
+/* RFC 9110, 15.4.4: what a 303 leads to is asked with GET, or HEAD, whatever came before. */
+static void forget_method(cx_transfer *t) { curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, NULL); }
+
 static bool end_head(cx_transfer *t) {
   long status = 0;
   curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-  if (t->headed || is_passed_over(t, status)) return true;
+  if (t->headed) return true;
+  if (is_passed_over(t, status)) {
+    if (status == 303) forget_method(t);
+    return true;
+  }
   if (!keep_head(t)) {
     set_outcome(t, "memory", cx_err_text(CX_EMEMORY));
     return false;
@@ -340,10 +352,24 @@ static bool end_head(cx_transfer *t) {
   return true;
 }
 
+/* A request is about to be sent. When a kept connection breaks off without an answer, libcurl asks
+ * once more on a fresh one: what the server may have done by then must not be done twice. */
+static int on_request(void *user, char *ip, char *own_ip, int port, int own_port) {
+  cx_transfer *t = user;
+  (void)ip, (void)own_ip, (void)port, (void)own_port;
+  bool is_second = t->is_sent && !t->is_answered;
+  t->is_sent = true;
+  t->is_answered = false;
+  if (!is_second || t->idempotent) return CURL_PREREQFUNC_OK;
+  set_outcome(t, "cut", "the connection broke off before there was an answer");
+  return CURL_PREREQFUNC_ABORT;
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *user) {
   cx_transfer *t = user;
   (void)size;
   hear(t);
+  t->is_answered = true;
   t->head_bytes += n;
   if (t->head_bytes > HEAD_LIMIT) {
     set_outcome(t, "head", "the response headers are too long");
@@ -395,20 +421,28 @@ static uint64_t deadline(const cx_transfer *t) {
 }
 
 static void watch_limits(cx_transfer *t) {
-  uint64_t now = uv_now(t->timer.loop), at = deadline(t);
+  uint64_t now = now_ms(), at = deadline(t);
   if (at) uv_timer_start(&t->timer, on_limit, at > now ? at - now : 0, 0);
 }
 
+/* Timers come first in a turn of the loop: after a script was busy, bytes that came long ago are
+ * still to be read. A limit that has run out is looked at again when that was done. */
 static void on_limit(uv_timer_t *timer) {
   cx_transfer *t = timer->data;
-  uint64_t now = uv_now(timer->loop);
+  uint64_t now = now_ms();
   bool is_idle = t->idle_ms > 0 && now - t->heard >= t->idle_ms;
   if (is_idle && (t->paused || has_sent_more(t))) {
     hear(t);
     is_idle = false;
   }
-  if (deadline(t) == 0 || deadline(t) > now) {
+  bool was_late = t->is_late;
+  t->is_late = deadline(t) != 0 && deadline(t) <= now;
+  if (!t->is_late) {
     watch_limits(t);
+    return;
+  }
+  if (!was_late) {
+    uv_timer_start(timer, on_limit, 1, 0);
     return;
   }
   if (is_idle)
@@ -456,20 +490,23 @@ static int set_headers(cx_transfer *t, const cx_transfer_options *o) {
   return curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers) == CURLE_OK ? 0 : CX_EMEMORY;
 }
 
-/* libcurl repeats a method that it was given as a word after every redirect, also where it should
- * be GET then: only those it knows itself are followed. */
+/* After a redirect libcurl makes POST a GET as all do (301, 302, 303). A method that it was given as
+ * a word stays, and its body with it, but for 303 (forget_method). */
 static CURLcode set_method(cx_transfer *t, const cx_transfer_options *o) {
   CURLcode rc = CURLE_OK;
   bool is_get = strcmp(o->method, "GET") == 0, is_post = strcmp(o->method, "POST") == 0;
-  bool is_head = strcmp(o->method, "HEAD") == 0;
+  if (strcmp(o->method, "HEAD") == 0) {
+    SET(CURLOPT_NOBODY, 1L);
+    SET(CURLOPT_FORBID_REUSE, 1L); /* servers that send a body all the same would spoil it */
+    return rc;
+  }
   if (o->body || is_post || strcmp(o->method, "PUT") == 0 || strcmp(o->method, "PATCH") == 0) {
     SET(CURLOPT_POSTFIELDS, o->body ? o->body : "");
     SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)o->body_size);
-  } else if (is_head) {
-    SET(CURLOPT_NOBODY, 1L);
   }
-  if (!is_post && !is_head && !(is_get && !o->body)) SET(CURLOPT_CUSTOMREQUEST, o->method);
-  t->follows = o->redirects > 0 && (is_post || ((is_get || is_head) && !o->body));
+  if (is_post || (is_get && !o->body)) return rc;
+  SET(CURLOPT_CUSTOMREQUEST, o->method);
+  SET(CURLOPT_POSTREDIR, (long)(CURL_REDIR_POST_301 | CURL_REDIR_POST_302));
   return rc;
 }
 
@@ -479,6 +516,7 @@ static CURLcode set_target(cx_transfer *t, const cx_transfer_options *o) {
   SET(CURLOPT_URL, o->url);
   SET(CURLOPT_PROTOCOLS_STR, "http,https");
   SET(CURLOPT_REDIR_PROTOCOLS_STR, is_https ? "https" : "http,https");
+  t->follows = o->redirects > 0;
   SET(CURLOPT_FOLLOWLOCATION, t->follows ? 1L : 0L);
   SET(CURLOPT_MAXREDIRS, (long)o->redirects);
   SET(CURLOPT_UNIX_SOCKET_PATH, o->unix_socket);
@@ -508,6 +546,8 @@ static CURLcode set_callbacks(cx_transfer *t) {
   CURLcode rc = CURLE_OK;
   SET(CURLOPT_PRIVATE, t);
   SET(CURLOPT_ERRORBUFFER, t->error);
+  SET(CURLOPT_PREREQFUNCTION, on_request);
+  SET(CURLOPT_PREREQDATA, t);
   SET(CURLOPT_HEADERFUNCTION, on_header);
   SET(CURLOPT_HEADERDATA, t);
   SET(CURLOPT_WRITEFUNCTION, on_body);
@@ -531,11 +571,9 @@ static void link_transfer(cx_http *http, cx_transfer *t) {
 }
 
 static void start(cx_transfer *t, cx_http *http) {
-  uv_loop_t *loop = http->timer.loop;
-  uv_update_time(loop);
-  uv_timer_init(loop, &t->timer);
+  uv_timer_init(http->timer.loop, &t->timer);
   t->timer.data = t;
-  t->began = t->heard = uv_now(loop);
+  t->began = t->heard = now_ms();
   t->began_ns = uv_hrtime();
   t->http = http;
   http->handles++;
@@ -554,8 +592,10 @@ int cx_transfer_open(cx_transfer **out, cx_http *http, const cx_transfer_options
   t->timeout_ms = options->timeout_ms;
   t->idle_ms = options->idle_ms;
   t->until_head = options->until_head;
+  t->idempotent = options->idempotent;
   t->easy = curl_easy_init();
   int rc = t->easy ? set_up(t, options) : CX_EMEMORY;
+  if (strcmp(options->method, "HEAD") == 0 && options->body) rc = CX_EARGUMENT;
   if (rc == 0 && curl_multi_add_handle(http->multi, t->easy) != CURLM_OK) rc = CX_EMEMORY;
   if (rc != 0) {
     cx_transfer_free(t);
@@ -642,6 +682,7 @@ int cx_http_open(cx_http **out, uv_loop_t *loop, const cx_http_events *events, v
   uv_timer_init(loop, &http->timer);
   http->timer.data = http;
   http->handles = 1;
+  curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS);
   curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_want_socket);
   curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
   curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_want_timer);

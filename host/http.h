@@ -47,15 +47,16 @@ typedef struct cx_transfer_options {
   const char *method, *url;
   const char *const *headers; /* names and values in turn; a value NULL: not even libcurl's own */
   size_t header_count;        /* of pairs */
-  const char *body;           /* NULL: none. Not copied: must stay until on_end */
+  const char *body;           /* NULL: none, as HEAD has it. Not copied: must stay until on_end */
   size_t body_size;
   const char *user_agent;
   const char *proxy;       /* "": none; NULL: as http_proxy, https_proxy, no_proxy say */
   const char *ca_file;     /* certificates to trust in place of the system's */
   const char *unix_socket; /* connect there, and to no proxy */
-  int redirects;           /* so many are followed; from https to https alone */
+  int redirects;           /* so many are followed; from https to https alone. 303 makes it GET */
   bool compressed;         /* ask for compression; the body is always unpacked then */
   bool until_head;         /* timeout_ms is the time until the headers have come */
+  bool idempotent;         /* may be sent again where a kept connection proves to be dead */
   size_t max_bytes;        /* of the unpacked body; 0: no limit */
   /* 0: no limit. idle_ms is the time without a byte in either direction while somebody reads. */
   uint64_t timeout_ms, connect_timeout_ms, idle_ms;

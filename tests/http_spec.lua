@@ -153,6 +153,11 @@ describe("codex.http", function()
         local seen = peer:seen()
         assert.same({ method, "b" }, { seen.method, seen.body })
       end
+      for _, method in ipairs { "head", "Put", "report" } do
+        assert(http.request { url = peer.root .. "/echo", method = method })
+        local seen = peer:seen().method
+        assert.equal(method == "report" and method or method:upper(), seen)
+      end
     end)
 
     it("joins repeated headers, and keeps cookies apart", function()
@@ -228,6 +233,7 @@ describe("codex.http", function()
         { { url = url, metod = "X" }, "did you mean 'method'?" },
         { { url = url, method = "A B" }, "option 'method' must be one of HTTP" },
         { { url = url, method = "CONNECT" }, "option 'method' must be one of HTTP" },
+        { { url = url, method = "HEAD", body = "b" }, "option 'body': HEAD has none" },
         { { url = url, headers = { a = "x\r\nb: c" } }, "'a' must be a name with a text" },
         { { url = url, headers = { a = "x\0" } }, "'a' must be a name with a text" },
         { { url = url, headers = { ["a:b"] = "x" } }, "'a:b' must be a name" },
@@ -245,6 +251,128 @@ describe("codex.http", function()
       local bad = { "", "here", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "http://a b/",
         "http://127.0.0.1/\0x" }
       for _, text in ipairs(bad) do failed("protocol", "url", http.get(text)) end
+    end)
+  end)
+
+  describe("connections", function()
+    --- The numbers of the connections that so many requests came on.
+    local function numbers(peer, n)
+      local list = {}
+      for i = 1, n do list[i] = peer:seen().connection end
+      return list
+    end
+
+    it("stay open between requests, also for other methods and after a while", function()
+      local peer <close> = start_peer()
+      for _ = 1, 10 do assert(http.get(peer.root .. "/echo")) end
+      async.sleep(0.5)
+      assert(http.post(peer.root .. "/echo", "b"))
+      assert.equal(404, http.request({ method = "DELETE",
+        url = peer.root .. "/status?code=404" }).status)
+      assert.equal(200, http.get(peer.root .. "/redirect?to=%2Fecho", { redirects = 1 }).status)
+      local stream <close> = assert(http.stream { url = peer.root .. "/big?mb=1" })
+      assert(stream:rest())
+      for _, number in ipairs(numbers(peer, 15)) do assert.equal(1, number) end
+    end)
+
+    it("stay open to a server of ours", function()
+      local accepted, listener = 0, uv.new_tcp()
+      local server <close> = serve(function(request)
+        request:respond(200)
+        request:finish()
+      end)
+      assert(listener:bind("127.0.0.1", 0))
+      local sockets = { listener }
+      listener:listen(8, function() -- counts, and passes on
+        accepted = accepted + 1
+        local one, other = uv.new_tcp(), uv.new_tcp()
+        table.insert(sockets, one)
+        table.insert(sockets, other)
+        listener:accept(one)
+        other:connect("127.0.0.1", server:port(), function()
+          one:read_start(function(_, bytes) if bytes then other:write(bytes) end end)
+          other:read_start(function(_, bytes) if bytes then one:write(bytes) end end)
+        end)
+      end)
+      local url = ("http://127.0.0.1:%d/"):format(listener:getsockname().port)
+      for i = 1, 10 do
+        assert.equal(200, assert(http.post(url, { i = i })).status)
+        async.sleep(0.02)
+      end
+      assert.equal(1, accepted)
+      for _, socket in ipairs(sockets) do socket:close() end
+    end)
+
+    it("are closed when they were told to, or nothing was asked for a while", function()
+      local peer <close> = start_peer()
+      assert(http.get(peer.root .. "/echo"))
+      http.close_idle()
+      http.close_idle()
+      assert(http.get(peer.root .. "/echo"))
+      local keep <close> = setmetatable({}, { __close = function() http.keep_alive = 30 end })
+      http.keep_alive = 0.05
+      assert(http.get(peer.root .. "/echo"))
+      async.sleep(0.3)
+      assert(http.get(peer.root .. "/echo"))
+      assert.same({ 1, 2, 2, 3 }, numbers(peer, 4))
+      local function is_open()
+        return table.concat(require("codex.core.task").live(), "\n"):find "codex.http" ~= nil
+      end
+      assert.is_true(is_open())
+      assert(program.eventually(function() return not is_open() end))
+    end)
+
+    it("are not closed under a request that runs", function()
+      local peer <close> = start_peer()
+      local stream <close> = assert(http.stream { url = peer.root .. "/drip" })
+      assert(http.get(peer.root .. "/echo"))
+      http.close_idle()
+      assert.equal(("x"):rep(10), stream:rest())
+    end)
+
+    it("that the server closed meanwhile are opened anew", function()
+      local peer <close> = start_peer()
+      for _, method in ipairs { "GET", "POST" } do
+        assert(http.get(peer.root .. "/last"))
+        async.sleep(0.2)
+        assert(http.request { url = peer.root .. "/echo", method = method })
+      end
+      assert.same({ 1, 2, 2, 3 }, numbers(peer, 4))
+    end)
+
+    it("that break off without an answer: what may not be done twice is not sent twice", function()
+      local peer <close> = start_peer()
+      local function ask(method)
+        assert(http.get(peer.root .. "/echo"))
+        peer:seen()
+        return http.request { method = method,
+          url = peer.root .. "/flaky?times=1&how=hang-up&method=" .. method }
+      end
+      for _, method in ipairs { "POST", "PATCH" } do
+        failed("io", "cut", ask(method))
+        assert.equal(method, peer:seen().method)
+      end
+      for _, method in ipairs { "GET", "PUT", "DELETE" } do
+        assert.equal(200, assert(ask(method)).status)
+        assert.same({ method, method }, { peer:seen().method, peer:seen().method })
+      end
+    end)
+
+    it("are not shared with what a server sends behind the answer to HEAD", function()
+      local peer <close> = start_peer()
+      for _ = 1, 5 do
+        assert.equal("", assert(http.request { method = "HEAD", url = peer.root .. "/echo" }).body)
+        assert.equal("so it is", assert(http.get(peer.root .. "/status?code=200")).body)
+      end
+    end)
+
+    it("keep no script from ending", function()
+      local peer <close> = start_peer()
+      local started = uv.hrtime()
+      local result = program.eval(([[
+        print(require("codex.http").get("%s/status?code=200").body)]]):format(peer.root))
+      assert.same({ 0, "so it is\n", "" }, { result.code, result.stdout, result.stderr })
+      assert.is_true((uv.hrtime() - started) / 1e9 < 10)
     end)
   end)
 
@@ -269,6 +397,25 @@ describe("codex.http", function()
       failed("timeout", nil, http.get(peer.root .. "/drip", { timeout = 0.4 }))
       failed("idle", nil, http.get(peer.root .. "/stall", { idle_timeout = 0.2 }))
       assert.equal(200, assert(http.get(peer.root .. "/drip", { idle_timeout = 0.6 })).status)
+    end)
+
+    it("does not come because the script was busy while the server spoke", function()
+      local peer <close> = start_peer()
+      local function be_busy()
+        local started = uv.hrtime()
+        while uv.hrtime() - started < 0.8e9 do end -- luacheck: ignore 542
+      end
+      local stream <close> = assert(http.stream { url = peer.root .. "/drip", idle_timeout = 0.5 })
+      be_busy()
+      assert.equal(("x"):rep(10), stream:rest())
+      local task = async.spawn(http.get, peer.root .. "/drip", { idle_timeout = 0.7 })
+      async.sleep(0.3)
+      be_busy()
+      assert.equal(("x"):rep(10), assert(task:join()).body)
+      task = async.spawn(http.get, peer.root .. "/echo", { timeout = 0.6 })
+      while peer:seen().target ~= "/echo" do end -- luacheck: ignore 542
+      be_busy()
+      assert.equal(200, assert(task:join()).status)
     end)
 
     it("comes when nobody takes the connection", function()
@@ -361,9 +508,28 @@ describe("codex.http", function()
         local seen = response.status == 200 and response:json() or {}
         return { response.status, seen.method, seen.body }
       end
-      assert.same({ 200, "GET", "" }, answer(303, "POST"))
+      for _, status in ipairs { 301, 302, 303 } do
+        assert.same({ 200, "GET", "" }, answer(status, "POST"))
+      end
+      for _, method in ipairs { "GET", "PUT", "PATCH", "DELETE", "OPTIONS", "REPORT" } do
+        assert.same({ 200, "GET", "" }, answer(303, method))
+        for _, status in ipairs { 301, 302, 307, 308 } do
+          assert.same({ 200, method, "b" }, answer(status, method))
+        end
+      end
       assert.same({ 200, "POST", "b" }, answer(307, "POST"))
-      assert.same({ 303 }, answer(303, "PUT"))
+      assert.same({ 200, "POST", "b" }, answer(308, "POST"))
+    end)
+
+    it("never make a GET of HEAD", function()
+      local peer <close> = start_peer()
+      for _, status in ipairs { 301, 302, 303, 307, 308 } do
+        local target = ("/redirect?status=%d&to=%%2Fflaky%%3Ftimes=1%%26how=503"):format(status)
+        local response = assert(http.request { method = "HEAD", url = peer.root .. target,
+          redirects = 1, retry = { base = 0.01 } })
+        assert.same({ 200, "" }, { response.status, response.body })
+        for _ = 1, status == 301 and 4 or 2 do assert.equal("HEAD", peer:seen().method) end
+      end
     end)
 
     it("take no credentials to another host", function()

@@ -37,14 +37,15 @@ local user_agent = "codex-lua/" .. require("codex.core.host").version
 
 ---@class codex.HttpOptions
 ---@field url? string http or https; a user and password in it are sent (Basic), and told nobody
----@field method? string "GET"
+---@field method? string "GET"; those that all know may be in lower case
 ---@field headers? table<string, string|number|string[]|false> false: do not send it at all
----@field body? string|table a table is sent as JSON
+---@field body? string|table a table is sent as JSON; HEAD has none
 ---@field timeout? number seconds for one attempt (30); of a stream: until its headers are there
 ---@field connect_timeout? number seconds until there is a connection (10)
 ---@field idle_timeout? number seconds without a byte
----@field redirects? integer so many are followed, of GET, HEAD and POST (0); never from https to
----  http; Authorization and Cookie go to no other host, but other headers do
+---@field redirects? integer so many are followed (0), never from https to http. The method stays,
+---  but 303 makes it GET (of HEAD: HEAD), and 301 and 302 do of POST. Authorization and Cookie go to
+---  no other host, but other headers do
 ---@field max_bytes? integer longest body (16 MiB; of a stream: any)
 ---@field compressed? boolean false: do not ask for compression
 ---@field proxy? string|false a URL; false: none
@@ -53,6 +54,7 @@ local user_agent = "codex-lua/" .. require("codex.core.host").version
 ---@field unix_socket? string connect to this socket, whatever the host is
 ---@field retry? codex.HttpRetry
 
+local idempotent = options.set { "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE" }
 local known = options.set {
   "url", "method", "headers", "body", "timeout", "connect_timeout", "idle_timeout", "redirects",
   "max_bytes", "compressed", "proxy", "ca_file", "unix_socket", "retry",
@@ -94,8 +96,12 @@ local function header_list(where, opts, content_type)
   return list
 end
 
+local usual = options.set { "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT" }
+
 local function method_of(where, opts)
   local method = options.typed(where, opts, "method", "string") or "GET"
+  if usual[method:upper()] then method = method:upper() end
+  if method == "HEAD" and opts.body then options.raise(where .. ": option 'body': HEAD has none") end
   if not method:find(TOKEN) or method == "CONNECT" then
     options.raise(where .. ": option 'method' must be one of HTTP")
   end
@@ -139,9 +145,10 @@ local function prepare(where, opts, is_stream)
   check_types(where, opts)
   local is_json = type(opts.body) == "table"
   local text = is_json and json.encode(opts.body) or opts.body
-  local limit = natural(where, opts, "max_bytes", 1)
+  local limit, method = natural(where, opts, "max_bytes", 1), method_of(where, opts)
   return {
-    url = opts.url, method = method_of(where, opts), body = text, user_agent = user_agent,
+    url = opts.url, method = method, idempotent = idempotent[method] == true, body = text,
+    user_agent = user_agent,
     headers = header_list(where, opts, is_json and "application/json" or nil),
     timeout_ms = default(options.milliseconds(where, opts, "timeout"), 30000),
     connect_timeout_ms = default(options.milliseconds(where, opts, "connect_timeout"), 10000),
@@ -155,14 +162,39 @@ end
 
 -- ---- One attempt --------------------------------------------------------------------------------
 
-local shared -- the client of all transfers that run; closed with the last
+--- Seconds that connections are kept for requests to come, counted from the last one's end.
+M.keep_alive = 30
+
+local shared -- the client of all transfers; it keeps their connections
+local rest -- the timer that closes it
 local running = 0
+
+--- Closes the connections that are kept for requests to come. They keep no script from ending, and
+--- are closed by themselves after `http.keep_alive` seconds without a request.
+function M.close_idle()
+  if not shared or running > 0 then return end
+  shared:close()
+  rest:close()
+  shared, rest = nil, nil
+end
+
+local function open()
+  local client, name, text = core.open()
+  if not client then return nil, name, text end
+  shared, rest = client, require("luv").new_timer()
+  return shared
+end
+
+local function enter()
+  running = running + 1
+  rest:stop()
+end
 
 local function leave()
   running = running - 1
   if running > 0 then return end
-  shared:close()
-  shared = nil
+  rest:start(math.floor(M.keep_alive * 1000), 0, M.close_idle)
+  rest:unref()
 end
 
 local kinds = {
@@ -186,10 +218,11 @@ end
 local function start(o, changed)
   local transfer, is_over, name, text
   if not shared then
-    shared, name, text = core.open()
-    if not shared then return nil, name, text end
+    local client
+    client, name, text = open()
+    if not client then return nil, name, text end
   end
-  running = running + 1
+  enter()
   transfer, name, text = shared:start(o, function()
     if not is_over and transfer:outcome() then
       is_over = true
@@ -382,12 +415,11 @@ Response.__gc = Response.close
 
 -- ---- Requests -----------------------------------------------------------------------------------
 
-local idempotent = options.set { "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE" }
 local unsent = { dns = true, connect = true }
 
 local function may_repeat(o, retry, response, err)
   if err and unsent[err.code] then return true end
-  if not (idempotent[o.method] or retry.always) then return false end
+  if not (o.idempotent or retry.always) then return false end
   if response then return retry.on[response.status] end
   return err.code == "cut" or err.kind == "timeout" or err.kind == "idle"
 end

@@ -3,7 +3,7 @@
     http_peer.py [--tls CERT KEY] [--unix PATH] [--proxy [--refuse]]
 
 Its first line of output is the port. Then each request is a line of JSON: method, target, headers,
-the beginning of the body. As a proxy it answers itself what is asked with a whole URL, and tunnels CONNECT.
+the beginning of the body, and the number of the connection that it came on. As a proxy it answers itself what is asked with a whole URL, and tunnels CONNECT.
 """
 import argparse
 import gzip
@@ -27,6 +27,8 @@ def tell(request):
 
 class Peer(socketserver.BaseRequestHandler):
     def handle(self):
+        with lock:
+            counts["connections"] = self.number = counts.get("connections", 0) + 1
         try:
             if options.tls:
                 self.request = tls.wrap_socket(self.request, server_side=True)
@@ -56,7 +58,7 @@ class Peer(socketserver.BaseRequestHandler):
         request = self.read()
         if not request:
             return False
-        tell({**request, "body": request["body"][:1000]})
+        tell({**request, "body": request["body"][:1000], "connection": self.number})
         if request["method"] == "CONNECT":
             return self.tunnel(request["target"])
         if options.proxy:
@@ -92,6 +94,12 @@ class Peer(socketserver.BaseRequestHandler):
 
     def do_echo(self, request, query):
         return self.reply(json.dumps(request).encode())
+
+    def do_last(self, request, query):
+        """Hangs up after a while, without a word: the client may still think that it is there."""
+        self.reply(b"the last one")
+        time.sleep(float(query.get("after", 0)))
+        return False
 
     def do_status(self, request, query):
         return self.reply(b"so it is", query["code"] + " Odd")

@@ -1,6 +1,7 @@
 --- Before and after every test: the same open files, live core objects, open luv handles, children
 --- and working directory. What a test leaves is that test's failure. What before_each opened is
 --- there before and after; whether after_each closes it is looked at when its file has ended.
+--- Connections that codex.http keeps for later are no test's: they are closed first.
 
 local busted = require "busted"
 local core = require "codex.core.task"
@@ -66,6 +67,11 @@ local function leftovers()
   return left
 end
 
+local function close_idle()
+  local http = package.loaded["codex.http"]
+  if http then http.close_idle() end
+end
+
 busted.subscribe({ "test", "start" }, function() before = look() end)
 
 --- Closing takes some turns of the loop: what is still there after half a second was left open.
@@ -73,6 +79,7 @@ busted.subscribe({ "test", "end" }, function(element, parent)
   collectgarbage()
   collectgarbage()
   local left
+  close_idle()
   for round = 0, 50 do
     require("codex.async").sleep(round == 0 and 0 or 0.01)
     left = leftovers()
@@ -83,6 +90,7 @@ busted.subscribe({ "test", "end" }, function(element, parent)
 end)
 
 busted.subscribe({ "file", "end" }, function(element)
+  close_idle()
   require("codex.async").sleep(0)
   local live = core.live()
   if #live == 0 then return end

@@ -30,6 +30,7 @@ function http.origin(url) end
 ---@field redirects? integer so many are followed (0)
 ---@field compressed? boolean ask for compression; the body is unpacked
 ---@field until_head? boolean timeout_ms ends with the headers
+---@field idempotent? boolean may be sent again where a kept connection proves to be dead
 ---@field max_bytes? integer of the unpacked body; 0, the default: no limit
 ---@field timeout_ms? integer 0, the default: no limit, as in the two below
 ---@field connect_timeout_ms? integer libcurl's own limit (300 s) where it is 0
