@@ -51,7 +51,8 @@ struct cx_transfer {
   long status;
   bool until_head, follows, headed, paused, is_changed;
   bool idempotent, is_sent, is_answered; /* the last two: of the request that is under way */
-  bool is_late;                          /* a limit has run out; what has arrived is read before it counts */
+  /* A limit has run out; what has arrived is read before it counts. */
+  bool is_late;
   char error[CURL_ERROR_SIZE];
 };
 
@@ -332,7 +333,9 @@ static bool is_passed_over(const cx_transfer *t, long status) {
 }
 
 /* RFC 9110, 15.4.4: what a 303 leads to is asked with GET, or HEAD, whatever came before. */
-static void forget_method(cx_transfer *t) { curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, NULL); }
+static void forget_method(cx_transfer *t) {
+  curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, NULL);
+}
 
 static bool end_head(cx_transfer *t) {
   long status = 0;
@@ -490,8 +493,8 @@ static int set_headers(cx_transfer *t, const cx_transfer_options *o) {
   return curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers) == CURLE_OK ? 0 : CX_EMEMORY;
 }
 
-/* After a redirect libcurl makes POST a GET as all do (301, 302, 303). A method that it was given as
- * a word stays, and its body with it, but for 303 (forget_method). */
+/* After a redirect libcurl makes POST a GET as all do (301, 302, 303). A method that it was given
+ * as a word stays, and its body with it, but for 303 (forget_method). */
 static CURLcode set_method(cx_transfer *t, const cx_transfer_options *o) {
   CURLcode rc = CURLE_OK;
   bool is_get = strcmp(o->method, "GET") == 0, is_post = strcmp(o->method, "POST") == 0;

@@ -24,8 +24,8 @@ typedef struct cx_json {
 int cx_json_parse(cx_json *json, const char *text, size_t n);
 void cx_json_free(cx_json *json);
 
-/* Whether a text holds more values than this, keys not counted: a tree of `[[],[],...]` takes thirty
- * times its bytes. The text need not be JSON. */
+/* Whether a text holds more values than this, keys not counted: a tree of `[[],[],...]` takes
+ * thirty times its bytes. The text need not be JSON. */
 bool cx_json_is_vast(const char *text, size_t n, size_t max_values);
 
 typedef enum { CX_JSON_TEXT, CX_JSON_NUMERAL } cx_json_kind;
