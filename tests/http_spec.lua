@@ -309,7 +309,7 @@ describe("codex.http", function()
       http.close_idle()
       http.close_idle()
       assert(http.get(peer.root .. "/echo"))
-      local keep <close> = setmetatable({}, { __close = function() http.keep_alive = 30 end })
+      finally(function() http.keep_alive = 30 end)
       http.keep_alive = 0.05
       assert(http.get(peer.root .. "/echo"))
       async.sleep(0.3)

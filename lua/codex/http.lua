@@ -44,8 +44,8 @@ local user_agent = "codex-lua/" .. require("codex.core.host").version
 ---@field connect_timeout? number seconds until there is a connection (10)
 ---@field idle_timeout? number seconds without a byte
 ---@field redirects? integer so many are followed (0), never from https to http. The method stays,
----  but 303 makes it GET (of HEAD: HEAD), and 301 and 302 do of POST. Authorization and Cookie go to
----  no other host, but other headers do
+---  but 303 makes it GET (of HEAD: HEAD), and 301 and 302 make POST one. Authorization and Cookie
+---  go to no other host, but other headers do
 ---@field max_bytes? integer longest body (16 MiB; of a stream: any)
 ---@field compressed? boolean false: do not ask for compression
 ---@field proxy? string|false a URL; false: none
@@ -101,7 +101,9 @@ local usual = options.set { "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST",
 local function method_of(where, opts)
   local method = options.typed(where, opts, "method", "string") or "GET"
   if usual[method:upper()] then method = method:upper() end
-  if method == "HEAD" and opts.body then options.raise(where .. ": option 'body': HEAD has none") end
+  if method == "HEAD" and opts.body then
+    options.raise(where .. ": option 'body': HEAD has none")
+  end
   if not method:find(TOKEN) or method == "CONNECT" then
     options.raise(where .. ": option 'method' must be one of HTTP")
   end

@@ -12,8 +12,8 @@ return {
   --- Reads one JSON text. Null becomes `json.null`, arrays carry a mark so that an empty one stays
   --- an array. Of duplicate keys the first counts; the later ones are in `json.duplicates(object)`.
   --- Nesting is limited to 1000 levels, and there may be a million values (1 << 20) unless
-  --- `max_values` allows more: "[[],[],...]" takes thirty times its bytes in memory. Where it is not
-  --- read: nil, what is wrong, and EJSON, EDEPTH, ETOOMANY or EMEMORY.
+  --- `max_values` allows more: "[[],[],...]" takes thirty times its bytes in memory. Where it is
+  --- not read: nil, what is wrong, and EJSON, EDEPTH, ETOOMANY or EMEMORY.
   ---@type fun(text: string, options?: { max_values?: integer }): any, string?, string?
   decode = core.decode,
   --- Writes a value with its keys sorted. Raises an error for what JSON cannot say: functions, NaN,
