@@ -4,6 +4,7 @@
 #include "bind.h"
 #include "err.h"
 #include "modules.h"
+#include "redact.h"
 
 static int level_arg(lua_State *L, int index) {
   const char *name = luaL_checkstring(L, index);
@@ -47,11 +48,17 @@ static int log_redact(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"write", log_write},
-                                     {"level", log_level},
-                                     {"secret", log_secret},
-                                     {"redact", log_redact},
-                                     {NULL, NULL}};
+/* is_secret(name): whether what stands behind this name is a secret */
+static int log_is_secret(lua_State *L) {
+  size_t n;
+  const char *name = luaL_checklstring(L, 1, &n);
+  lua_pushboolean(L, cx_redact_is_name(name, n));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"write", log_write},         {"level", log_level},
+                                     {"secret", log_secret},       {"redact", log_redact},
+                                     {"is_secret", log_is_secret}, {NULL, NULL}};
 
 int luaopen_codex_core_log(lua_State *L) {
   luaL_newlib(L, functions);

@@ -1,14 +1,12 @@
 /* Levels, one sink, redaction; see log.h. */
 #include "log.h"
 
-#include <ctype.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "err.h"
+#include "redact.h"
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "off"};
 
@@ -51,36 +49,6 @@ int cx_log_secret(cx_log *log, const char *secret) {
   return 0;
 }
 
-static size_t span_of(const char *text, size_t n, const char *extra) {
-  size_t i = 0;
-  while (i < n && (isalnum((unsigned char)text[i]) || (text[i] && strchr(extra, text[i])))) i++;
-  return i;
-}
-
-static bool starts(const char *text, size_t n, const char *word) {
-  size_t length = strlen(word);
-  return n >= length && strncasecmp(text, word, length) == 0;
-}
-
-/* How many bytes at `text` look like a credential; *keep of them may be shown. */
-static size_t credential(const char *text, size_t n, size_t *keep) {
-  *keep = 0;
-  if (starts(text, n, "bearer ")) {
-    *keep = 7;
-    size_t token = span_of(text + 7, n - 7, "-._~+/=");
-    return token ? 7 + token : 0;
-  }
-  if (starts(text, n, "sk-")) {
-    size_t length = 3 + span_of(text + 3, n - 3, "-_");
-    return length >= 16 ? length : 0;
-  }
-  if (n > 3 && memcmp(text, "eyJ", 3) == 0) {
-    size_t length = span_of(text, n, "-_.");
-    return length >= 30 && memchr(text, '.', length) ? length : 0;
-  }
-  return 0;
-}
-
 static size_t declared(const cx_log *log, const char *text, size_t n) {
   size_t longest = 0;
   for (size_t i = 0; i < log->secret_count; i++) {
@@ -92,21 +60,18 @@ static size_t declared(const cx_log *log, const char *text, size_t n) {
 }
 
 int cx_log_redact(const cx_log *log, const char *text, size_t n, cx_buf *out) {
-  bool word_before = false; /* a credential begins at a word's edge: "risk-..." holds none */
-  for (size_t i = 0; i < n;) {
-    size_t keep = 0, length = declared(log, text + i, n - i);
-    if (length == 0 && !word_before) length = credential(text + i, n - i, &keep);
-    int rc;
-    if (length) {
-      rc = cx_buf_add(out, text + i, keep);
-      if (rc == 0) rc = cx_buf_add_string(out, "[redacted]");
-    } else {
-      length = 1;
-      rc = cx_buf_add(out, text + i, 1);
+  for (size_t i = 0, done = 0; i <= n;) {
+    size_t keep = 0, length = i < n ? declared(log, text + i, n - i) : 0;
+    if (i < n && length == 0) length = cx_redact_at(text, n, i, &keep);
+    if (i < n && length == 0) {
+      i++;
+      continue;
     }
+    int rc = cx_buf_add(out, text + done, i + keep - done);
+    if (rc == 0 && length) rc = cx_buf_add_string(out, "[redacted]");
     if (rc != 0) return rc;
-    i += length;
-    word_before = isalnum((unsigned char)text[i - 1]) != 0;
+    i += length ? length : 1;
+    done = i;
   }
   return 0;
 }

@@ -1,7 +1,6 @@
 /* One log sink for each host, with levels, and no secrets in what reaches it.
  *
- * A secret is what somebody declared with cx_log_secret(), and anything that looks like a
- * credential: "sk-..." keys, JSON Web Tokens, whatever follows "Bearer ". */
+ * A secret is what somebody declared with cx_log_secret(), and what redact.h takes for one. */
 #ifndef CX_LOG_H
 #define CX_LOG_H
 

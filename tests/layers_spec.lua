@@ -8,7 +8,8 @@ local parsers = "err buf log lines json rpc"
 local may = {
   ["host/err"] = "",
   ["host/buf"] = "err",
-  ["host/log"] = "err buf",
+  ["host/redact"] = "",
+  ["host/log"] = "err buf redact",
   ["host/lines"] = "err buf",
   ["host/json"] = "err buf",
   ["host/scan"] = "err buf",
@@ -36,7 +37,7 @@ local may = {
   ["bindings/modules"] = "",
 }
 local binding = parsers
-  .. " scan envelope paths proc http httpd secret ws link bind argv parse modules"
+  .. " scan envelope redact paths proc http httpd secret ws link bind argv parse modules"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {

@@ -14,6 +14,9 @@ local M = {
   --- Returns a text with secrets and what looks like credentials taken out.
   ---@type fun(text: string): string
   redact = core.redact,
+  --- Whether what stands behind this name is a secret: apiKey, GITHUB_TOKEN, Set-Cookie.
+  ---@type fun(name: string): boolean
+  is_secret = core.is_secret,
 }
 
 local wanted = os.getenv "CODEX_LUA_LOG"

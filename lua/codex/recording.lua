@@ -31,31 +31,31 @@ local function key_of(text)
   return text:find("\\", 1, true) and json.decode(text) or text:sub(2, -2)
 end
 
---- Calls visit(keys, depth, first, last) for each string, number and word of a JSON text that is a
---- value; keys[1..depth] are the keys on the way to it, false for an array. Of a text that is not
---- quite JSON it finds what can be found.
+--- Calls visit(at, first, last) for each string, number and word of a JSON text, and for each key
+--- with a fourth `true`. at.keys[1..at.depth] are the keys on the way to it, false for an array;
+--- at.opens has the places where the objects and arrays around it begin, at.previous what stood
+--- before it in each of them. Of a text that is not quite JSON it finds what can be found.
 local function each_scalar(text, visit)
-  local at, depth, keys = 1, 0, {}
+  local from, keys, opens, previous = 1, {}, {}, {}
+  local at = { depth = 0, keys = keys, opens = opens, previous = previous }
   while true do
-    at = text:find("[^%s:,]", at)
-    if not at then return end
-    local char = text:sub(at, at)
-    local last = at
+    from = text:find("[^%s:,]", from)
+    if not from then return end
+    local char, last = text:sub(from, from), from
     if char == "{" or char == "[" then
-      depth = depth + 1
-      keys[depth] = false
+      at.depth = at.depth + 1
+      keys[at.depth], opens[at.depth], previous[at.depth] = false, from, nil
     elseif char == "}" or char == "]" then
-      depth = math.max(depth - 1, 0)
+      at.depth = math.max(at.depth - 1, 0)
     else
       local is_string = char == '"'
-      last = is_string and string_end(text, at) or select(2, text:find("^[%w+.-]+", at)) or at
-      if is_string and text:find("^%s*:", last + 1) then
-        keys[depth] = key_of(text:sub(at, last))
-      else
-        visit(keys, depth, at, last)
-      end
+      last = is_string and string_end(text, from) or select(2, text:find("^[%w+.-]+", from)) or from
+      local is_key = is_string and text:find("^%s*:", last + 1) ~= nil
+      if is_key then keys[at.depth] = key_of(text:sub(from, last)) end
+      visit(at, from, last, is_key)
+      if not is_key then previous[at.depth] = is_string and text:sub(from, last) or nil end
     end
-    at = last + 1
+    from = last + 1
   end
 end
 
@@ -65,97 +65,136 @@ end
 ---@return integer? last
 function M.id_span(text)
   local from, to
-  each_scalar(text, function(keys, depth, first, last)
-    if depth == 1 and keys[1] == "id" and not from then from, to = first, last end
+  each_scalar(text, function(at, first, last, is_key)
+    if at.depth == 1 and at.keys[1] == "id" and not is_key and not from then
+      from, to = first, last
+    end
   end)
   return from, to
 end
 
 -- ---- Secrets ------------------------------------------------------------------------------------
 
-local secret_names = {
-  token = true, authorization = true, proxyauthorization = true, secret = true,
+--- One of these is in any text, in lower case, that has a key, a path or an option that says what
+--- is secret; most texts have none and are not looked into.
+local hints = {
+  "apikey", "_key", "-key", "privatekey", "secretkey", "signingkey", "encryptionkey", "accesskey",
+  "keypath", "token", "secret", "passw", "_pass", "_pwd", "passphrase", "authorization", "cookie",
+  "credentials", "usercode", "devicecode", "user_code", "device_code", "verifier", "pat\"", '"-u"',
+  '-user"', "deviceauth", "device_auth", "pat\\",
 }
-local secret_endings = {
-  "apikey", "accesstoken", "refreshtoken", "idtoken", "sessiontoken", "authtoken", "bearertoken",
-  "secretaccesskey", "clientsecret", "password",
-}
-local variable_endings = { "KEY", "TOKEN", "SECRET", "PASSWORD" }
 
-local function ends_with(text, endings)
-  for _, ending in ipairs(endings) do
-    if text:sub(-#ending) == ending then return true end
-  end
-  return false
-end
-
---- Whether what stands under this key is a secret: apiKey, access_token, "X-Api-Key", GITHUB_TOKEN.
-local function is_secret(key)
-  if key:find "^[A-Z0-9_]+$" and ends_with(key, variable_endings) then return true end
-  local plain = key:gsub("[_-]", ""):lower()
-  return secret_names[plain] or ends_with(plain, secret_endings)
-end
-
---- One of these is in any text, in lower case, that has such a key; most texts have none and are
---- not looked into. Likewise for what looks like a credential.
-local key_hints = { 'key"', 'token"', 'secret"', 'password"', 'authorization"' }
-local credential_hints = { "sk-", "eyj", "bearer " }
-
-local function has_any(lower, hints)
+local function may_have_secret(text)
+  local lower = text:lower()
   for _, hint in ipairs(hints) do
     if lower:find(hint, 1, true) then return true end
   end
-  return false
+  -- What a key says may be hidden behind escapes.
+  return lower:find("\\u00", 1, true) and lower:find "\\u00[2-7]" ~= nil
 end
 
---- Whether a key may be there that says it is a secret, or hides that behind escapes.
-local function may_have_key(lower)
-  return has_any(lower, key_hints)
-    or lower:find("\\u00", 1, true) and lower:find "\\u00[2-7]" ~= nil
-end
+--- Members that say what the `value` beside them is.
+local naming = { keyPath = true, key_path = true, name = true, key = true, header = true }
 
-local function below_secret(keys, depth, own)
-  for i = 0, depth do -- 0: in text that is no JSON, outside of any object
-    local key = keys[i]
-    if key and (own and own[key] or is_secret(key)) then return true end
+--- Whether one part of a dotted path is the name of a secret.
+local function is_secret_path(path)
+  for part in path:gmatch "[^.]+" do
+    if log.is_secret(part) then return true end
   end
   return false
 end
 
---- Takes the values of secret keys out; true, false and null tell nothing and stay.
-local function redact_keys(text, own)
-  local pieces, done = {}, 1
-  each_scalar(text, function(keys, depth, first, last)
-    local is_word = text:find("^[tfn]", first)
-    if is_word or not below_secret(keys, depth, own) then return end
-    local value = own and json.decode(text:sub(first, last))
-    if type(value) == "string" then log.secret(value) end -- it may come again anywhere
-    pieces[#pieces + 1] = text:sub(done, first - 1)
-    done = last + 1
+--- The objects, by where they begin, whose `value` is a secret by what stands beside it.
+local function find_marked(text)
+  local marked = {}
+  if not text:find('"value"', 1, true) then return marked end
+  each_scalar(text, function(at, first, last, is_key)
+    if is_key or not naming[at.keys[at.depth]] or text:byte(first) ~= 34 then return end
+    if is_secret_path(key_of(text:sub(first, last))) then marked[at.opens[at.depth]] = true end
   end)
-  pieces[#pieces + 1] = text:sub(done)
-  return table.concat(pieces, HIDDEN)
+  return marked
 end
 
---- What looks like a credential begins at a word's edge. In JSON the letter of an escape ("\n") is
---- none, so a mark, which no JSON has, stands behind it meanwhile.
-local function redact_text(text, lower)
-  if not text:find("\\", 1, true) or not has_any(lower, credential_hints) then
-    return log.redact(text)
+--- Whether a value stands below the name of a secret. What is below `origins` tells of dotted keys
+--- where they are set, and nothing of their values.
+local function below_secret(at, own, marked)
+  for i = 0, at.depth do -- 0: in text that is no JSON, outside of any object
+    local key = at.keys[i]
+    if key and (own and own[key] or log.is_secret(key) and at.keys[i - 1] ~= "origins"
+      or key == "value" and marked[at.opens[i]]) then
+      return true
+    end
   end
-  local marked = text:gsub("\\u%x%x%x%x", "%0\1"):gsub("\\[bfnrt]", "%0\1")
-  return (log.redact(marked):gsub("\1", ""))
+  return false
 end
 
---- Returns the text of a message without its secrets: values under keys that say so, at any depth,
---- and what looks like a credential anywhere. Every other byte stays as it is.
+--- The word before this one in a list of arguments, where it is an option.
+local function option_before(at)
+  local previous = at.keys[at.depth] == false and at.previous[at.depth]
+  return previous and key_of(previous):match "^%-%-?([%w_.-]+)$"
+end
+
+local user_options = { u = true, user = true, ["proxy-user"] = true }
+
+local redact
+
+--- What stands in place of a text; nil where it may stay. A text may be JSON itself.
+local function replacement(text, option, depth)
+  if option and log.is_secret(option) and not text:find "^[-$]" then return "[redacted]" end
+  if option and user_options[option] then
+    local user, password = text:match "^([^:]*:)(.+)$"
+    if user and password:find "%D" then return user .. "[redacted]" end
+  end
+  local is_json = depth > 0 and text:find "^%s*[{%[]" and json.decode(text) ~= nil
+  local clean = is_json and redact(text, nil, depth - 1) or log.redact(text)
+  return clean ~= text and clean or nil
+end
+
+local function redact_string(piece, option, depth)
+  local text = piece:sub(2, -2)
+  if text:find("\\", 1, true) then text = json.decode(piece) end
+  if type(text) ~= "string" then return nil end
+  local instead = replacement(text, option, depth)
+  return instead and json.encode(instead, { repair = true })
+end
+
+--- A JSON text without its secrets: true, false and null tell nothing and stay.
+function redact(text, own, depth)
+  local pieces, done, marked = {}, 1, find_marked(text)
+  local function replace(first, last, instead)
+    pieces[#pieces + 1] = text:sub(done, first - 1)
+    pieces[#pieces + 1] = instead
+    done = last + 1
+  end
+  each_scalar(text, function(at, first, last, is_key)
+    local piece, instead = text:sub(first, last), nil
+    if not is_key and not piece:find "^[tfn]" and below_secret(at, own, marked) then
+      local value = own and json.decode(piece)
+      if type(value) == "string" then log.secret(value) end -- it may come again anywhere
+      instead = HIDDEN
+    elseif piece:byte() == 34 then
+      instead = redact_string(piece, not is_key and option_before(at) or nil, depth)
+    end
+    if instead then replace(first, last, instead) end
+  end)
+  replace(#text + 1, #text, "")
+  return table.concat(pieces)
+end
+
+local DEPTH = 4 -- JSON in texts of JSON in texts
+
+--- Returns the text of a message without its secrets: values under names that say so, at any depth,
+--- values of options and paths that do, and what looks like a credential anywhere. Every other byte
+--- stays as it is.
 ---@param text string JSON; in other text what stands under keys is taken out too
 ---@param own? table<string, boolean> more keys that are secret
 ---@return string
 function M.redact(text, own)
-  local lower = text:lower()
-  if own or may_have_key(lower) then text = redact_keys(text, own) end
-  return redact_text(text, lower)
+  local is_suspect = own or may_have_secret(text)
+  if not is_suspect and log.redact(text) == text then return text end
+  local clean = redact(text, own, DEPTH)
+  if json.decode(text) == nil then clean = log.redact(clean) end
+  return clean
 end
 
 -- ---- Writing ------------------------------------------------------------------------------------
