@@ -110,4 +110,29 @@ describe("Codex " .. peers.version.old, function()
       assert.same({}, err.data.unfinished)
     end)
   end)
+
+  it("has no tools of its client, which is said before anything begins", function()
+    app.run({ turns = { "done" }, peer = "old" }, function(server)
+      local tool = { name = "clock", description = "Tells the time.", run = function() end }
+      for _, how in ipairs { "thread", "resume" } do
+        local call = { how == "resume" and "01a1fac7-266f-7660-8032-62ba54fb297c" or nil }
+        call[#call + 1] = { tools = { tool } }
+        local thread, err = server.client[how](server.client, table.unpack(call))
+        assert.is_nil(thread)
+        assert.same({ "unsupported", "tools" }, { err.kind, err.code })
+        assert.truthy(err.message:find(peers.version.old, 1, true))
+        assert.truthy(err.message:find("0.106.0", 1, true))
+      end
+      assert.equal(0, server:count "thread/started")
+      assert.equal("done", assert(assert(server.client:thread()):ask "go").final_message)
+    end)
+  end)
+
+  it("says that a key was refused", function()
+    app.run({ reply = function() return { status = 401, body = "bad key" } end, peer = "old" },
+      function(server)
+        local _, err = assert(server.client:thread()):ask "go"
+        assert.same({ "auth", "other" }, { err.kind, err.code })
+      end)
+  end)
 end)

@@ -308,11 +308,67 @@ describe("questions to the user", function()
   end)
 end)
 
+describe("a command of Codex 0.87", function()
+  local items = require "codex.items"
+  local recording = "appserver-0.87.0-cmd-approval.jsonl"
+
+  --- The question as it is told, with what was noted of items before it.
+  local function asked_with(note)
+    local noted = items.new()
+    for line in assert(files.read(fixtures .. recording)):gmatch "[^\n]+" do
+      local msg = json.decode(line).msg
+      if msg.method == "item/commandExecution/requestApproval" then
+        return approval.request(msg.method, msg.params, noted:find(msg.params)), msg.params
+      elseif note and items.concerns(msg.method) then
+        noted:note(msg.method, msg.params)
+      end
+    end
+  end
+
+  it("is what its item says, which the question does not", function()
+    local request, params = asked_with(true)
+    assert.is_nil(params.command)
+    assert.equal("bash -lc 'touch /home/dev/project/escaped.txt'", request.command)
+    assert.equal("/home/dev/project", request.cwd)
+    assert.same({ { type = "unknown", command = "touch /home/dev/project/escaped.txt" } },
+      request.actions)
+    assert.is_nil(request.is_unknown)
+    assert.truthy(approval.describe(request):find("$ bash -lc 'touch", 1, true))
+  end)
+
+  it("is unknown without its item, which is said and no reading", function()
+    local request = asked_with(false)
+    assert.is_nil(request.command)
+    assert.is_true(request.is_unknown)
+    assert.truthy(approval.describe(request):find("did not say which", 1, true))
+    assert.is_nil(require("codex.policies").read_only().decide(request))
+  end)
+
+  it("is never another item's", function()
+    local _, params = asked_with(false)
+    local patch = { type = "fileChange", command = "true", cwd = "/" }
+    assert.is_true(approval.request("item/commandExecution/requestApproval", params, patch)
+      .is_unknown)
+  end)
+end)
+
 describe("an elicitation", function()
+  it("that does not name its tool says so, whatever its title and words are", function()
+    local one = questions("appserver-0.169.0-mcp-elicitation-accept.jsonl")[1]
+    one.params._meta.tool_name = nil -- as up to 0.164
+    one.params._meta.tool_title = "read_only_tool"
+    local request = approval.request(one.method, one.params)
+    assert.is_nil(request.tool.name)
+    assert.is_true(request.tool.is_unnamed)
+    assert.equal("read_only_tool", request.tool.title)
+    assert.truthy(approval.describe(request):find("did not say which", 1, true))
+  end)
+
   it("that asks for a tool call names the tool", function()
     local request = first "0.169.0-mcp-elicitation-accept"
     assert.same({ "elicitation", "mock", "form" }, { request.kind, request.server, request.mode })
     assert.same({ "ask", "asks" }, { request.tool.name, request.tool.description })
+    assert.is_nil(request.tool.is_unnamed)
     assert.same({ "session", "always" }, { table.unpack(request.persist) })
     same_json('{"action":"accept","content":{}}', approval.result(request, "accept"))
     same_json('{"action":"accept","content":{},"_meta":{"persist":"session"}}',

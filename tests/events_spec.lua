@@ -95,6 +95,32 @@ describe("the class of a failure", function()
     assert.equal("config", events.classify(events.clean_stderr(text)).code)
   end)
 
+  local broken = "stream disconnected before completion: "
+  local said = {
+    { broken .. "Incomplete response returned, reason: max_output_tokens", "incomplete" },
+    { broken .. "The server had an error while processing your request.", "server" },
+    { broken .. "Rate limit reached. Please try again in 1.5s.", "rate_limit" },
+    { broken .. "Transport error: network error: error decoding response body", "network" },
+    { broken .. "idle timeout waiting for SSE", "network" },
+    { broken .. "The vector store is on holiday." }, -- the server's words, of which we know nothing
+    { "Selected model is at capacity. Please try a different model.", "server" },
+    { "unexpected status 504 Gateway Timeout: x, url: http://h/v1/responses", "server" },
+    { "unexpected status 401 Unauthorized: no rate limit, no network error", "auth" },
+    { "unexpected status 500 Internal: stream disconnected before completion: x", "server" },
+  }
+  for _, case in ipairs(said) do
+    it(("is %s in \"%s\""):format(case[2] or "unknown", case[1]), function()
+      assert.equal(case[2], (events.classify(case[1]) or {}).code)
+    end)
+  end
+
+  it("is unknown of a stream that closed where an incomplete response is told like that", function()
+    local closed = broken .. "stream closed before response.completed"
+    assert.is_nil(events.classify(closed, "0.87.0"))
+    assert.equal("network", events.classify(closed, "0.101.0").code)
+    assert.equal("network", events.classify(closed).code)
+  end)
+
   it("is unknown where no term is known", function()
     assert.is_nil(events.classify "something new went wrong")
   end)

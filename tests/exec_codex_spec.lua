@@ -290,6 +290,21 @@ for _, name in ipairs { "latest", "middle", "old" } do
       },
       ["a quota that is used up"] = { { failed = { code = "insufficient_quota", message = "x" } },
         "rate_limit", "quota" },
+      ["an answer that is cut off"] = { { text = "half", incomplete = "max_output_tokens" },
+        "exit", "incomplete" },
+      ["a model that failed"] = {
+        { failed = { code = "server_error", message = "The server had an error" } },
+        "exit", "server",
+      },
+      ["words of the server that nobody knows"] = {
+        { failed = { code = "vector_store_timeout", message = "On holiday." } },
+        "exit", "turn_failed",
+      },
+      ["a model that is overloaded"] = {
+        { status = 503, body = '{"error":{"message":"x","code":"server_is_overloaded"}}' },
+        "exit", "server",
+      },
+      ["a gateway that waited in vain"] = { { status = 504, body = "x" }, "exit", "server" },
       ["a line that drops"] = { { text = { "ab", "cd" }, disconnect = true }, "exit", "network" },
     }
     for what, case in pairs(faults) do
@@ -301,6 +316,37 @@ for _, name in ipairs { "latest", "middle", "old" } do
         assert.equal(1, err.data.exit_code or 1)
       end)
     end
+
+    test("is not asked again after an answer that was cut off", function()
+      play { reply = function() return { text = "half", incomplete = "max_output_tokens" } end }
+      local opts = { skip_git_repo_check = true, cwd = "/", retry = { attempts = 3, delay = 0 } }
+      local turn, err = cx.exec("1", opts)
+      assert.is_nil(turn)
+      assert.equal("incomplete", err.code)
+      assert.equal(1, #model.requests)
+    end)
+
+    test("says which commands still ran at the end of a turn", function()
+      repository()
+      local slow = { exec = { cmd = "sleep 20; echo late", yield_time_ms = 250 } }
+      play { slow, "not waited for", { exec = "true" }, "waited for" }
+      local opts = { skip_git_repo_check = true, yolo = true, cwd = work }
+      local turn = assert(cx.exec("1", opts))
+      assert.equal("not waited for", turn.final_message)
+      assert.same({ "command_execution", "in_progress" },
+        { turn.unfinished[1].type, turn.unfinished[1].status })
+      assert.truthy(turn.unfinished[1].command:find("echo late", 1, true))
+      assert.equal(1, #turn.unfinished)
+      -- 0.101 says that it is completed, without an exit code.
+      for _, item in ipairs(turn.items) do
+        assert.is_true(is_old or item.type ~= "command_execution")
+        assert.not_equal(0, item.exit_code)
+      end
+      local stream <close> = cx.stream("2", opts)
+      local result = assert(stream:result())
+      assert.equal("waited for", result.final_message)
+      assert.same({}, result.unfinished)
+    end)
 
     test("is not waited for for ever where nobody listens", function()
       play { "x" }

@@ -30,7 +30,7 @@ for _, peer in ipairs { "latest", "middle" } do
   describe("a turn of Codex " .. version .. " fails", function()
     local model_error = { failed = { code = "server_error", message = "model exploded" } }
     -- 0.153.4 has no name for a key that is refused, nor the status but in words.
-    local refused = is_latest and { "auth", "httpConnectionFailed" } or { "rpc", "other" }
+    local refused = { "auth", is_latest and "httpConnectionFailed" or "other" }
     local faults = {
       h400 = { { status = 400, body = '{"error":{"message":"bad request"}}' }, "rpc", "other" },
       h401 = { { status = 401, body = "bad key" }, table.unpack(refused) },

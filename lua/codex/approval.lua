@@ -31,6 +31,7 @@ local M = {}
 ---@field actions? table[] command: what Codex takes its parts for; a guess, for people
 ---@field amendment? string[] command: the argv prefix Codex offers to allow from now on
 ---@field choices? (string|table)[] command: availableDecisions, as sent
+---@field is_unknown? boolean command: neither the request nor its item says which one it is
 ---@field network? { host: string, protocol: string } command: what it wants to reach
 ---@field network_amendments? { host: string, action: string }[] command: rules Codex offers to add
 ---@field command_kind? "command"|"writeStdin"|"humanCommand" command: since 0.153
@@ -52,6 +53,9 @@ local M = {}
 
 ---@class codex.ApprovalTool
 ---@field name? string
+---@field is_unnamed? boolean Codex does not say which tool it is (up to 0.164); the message may, in
+---  words that nobody has checked
+---@field title? string what the server calls it, for people
 ---@field description? string
 ---@field params? table what it is called with
 
@@ -118,8 +122,17 @@ local function modern_actions(parsed)
   return actions
 end
 
+local function text_of(value) return type(value) == "string" and value or nil end
+
+--- The request's item, where it is of this type.
+local function item_of(request, type_)
+  local item = table_of(request.item)
+  return item and item.type == type_ and item or nil
+end
+
 local fill = {}
 
+--- Up to 0.87 (0.101.0 is the first that was seen to do better) the command is in its item only.
 function fill.command(request, params)
   local command = given(params.command)
   if type(command) == "table" then
@@ -127,14 +140,17 @@ function fill.command(request, params)
     request.actions = modern_actions(table_of(params.parsedCmd))
     return
   end
-  request.command = command
-  request.actions = table_of(params.commandActions)
+  local item = command == nil and item_of(request, "commandExecution") or {}
+  request.command = command or text_of(item.command)
+  request.cwd = request.cwd or text_of(item.cwd)
+  request.actions = table_of(params.commandActions) or table_of(item.commandActions)
   request.amendment = table_of(params.proposedExecpolicyAmendment)
   request.choices = table_of(params.availableDecisions)
   request.network = table_of(params.networkApprovalContext)
   request.network_amendments = table_of(params.proposedNetworkPolicyAmendments)
   request.command_kind = given(params.kind)
   request.additional_permissions = table_of(params.additionalPermissions)
+  request.is_unknown = request.command == nil and not request.network or nil
 end
 
 --- Changes of a fileChange item, whose kind is a table.
@@ -189,9 +205,10 @@ function fill.elicitation(request, params)
   request.persist = words_of(given(meta.persist))
   if meta.codex_approval_kind == "mcp_tool_call" then
     request.tool = {
-      name = given(meta.tool_name) or given(meta.tool_title),
-      description = given(meta.tool_description), params = table_of(meta.tool_params),
+      name = text_of(meta.tool_name), title = text_of(meta.tool_title),
+      description = text_of(meta.tool_description), params = table_of(meta.tool_params),
     }
+    request.tool.is_unnamed = not request.tool.name or nil
   end
 end
 
@@ -686,6 +703,7 @@ local tell = {}
 function tell.command(request, lines)
   lines[1] = titles.command[request.command_kind or "command"] or "Run a command"
   if request.command then add_text(lines, "  $ ", request.command) end
+  if request.is_unknown then lines[2] = "  (Codex did not say which)" end
   local network = request.network
   if network then
     add_text(lines, "  reaches: ", ("%s (%s)"):format(tostring(network.host),
@@ -735,7 +753,8 @@ function tell.elicitation(request, lines)
   add_text(lines, "  server: ", server)
   local tool = request.tool
   if tool then
-    add_text(lines, "  tool: ", tool.name or "?")
+    add_text(lines, "  tool: ", tool.name or "(Codex did not say which)")
+    if tool.title then add_text(lines, "    ", tool.title) end
     if tool.description then add_text(lines, "    ", tool.description) end
     if tool.params then add_text(lines, "  arguments: ", as_json(tool.params)) end
   end

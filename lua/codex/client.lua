@@ -120,7 +120,9 @@ end
 
 track["thread/tokenUsage/updated"] = function(client, params)
   local thread = client._threads[params.threadId or ""]
-  if thread and type(params.tokenUsage) == "table" then thread.usage = params.tokenUsage end
+  if not thread or type(params.tokenUsage) ~= "table" then return end
+  thread.usage = params.tokenUsage
+  thread._total = require("codex.tokens").total(params) or thread._total
 end
 
 local function on_notification(client, method, params)

@@ -39,6 +39,7 @@ end
 ---@param given table
 ---@return string[]? argv its first element is the binary
 ---@return codex.Error?
+---@return string? version of the binary
 function M.argv(instance, command, given)
   local capabilities, err = capability.capabilities(instance)
   if not capabilities then return nil, err end
@@ -49,7 +50,7 @@ function M.argv(instance, command, given)
   local argv = { capabilities.path }
   for _, word in ipairs(words) do argv[#argv + 1] = word end
   for _, word in ipairs(given.args or {}) do argv[#argv + 1] = word end
-  return argv
+  return argv, nil, capabilities.version
 end
 
 --- What a dry run gives: the arguments, and which variables would be set or taken away.

@@ -171,13 +171,29 @@ local terms = {
     "required mcp servers failed", "output schema", "unknown feature flag", "unknown variant" },
   { kind = "exit", code = "sandbox", "codex-linux-sandbox", "bwrap:", "bubblewrap", "landlock",
     "sandbox error" },
-  { kind = "exit", code = "network", "waiting for network", "stream disconnected",
-    "stream closed before", "idle timeout waiting", "connection failed", "error sending request",
-    "network error", "dns error", "connection refused" },
-  { kind = "exit", code = "server", "high demand", "internal server error", "502 bad gateway",
-    "503 service unavailable", "overloaded" },
-  { kind = "exit", code = "incomplete", "incomplete response" },
-  { kind = "exit", code = "bad_request", "400 bad request", "invalid_request_error" },
+  { kind = "exit", code = "incomplete", "incomplete response returned" },
+  { kind = "exit", code = "server", "high demand", "internal server error", "overloaded",
+    "at capacity", "server_error", "the server had an error" },
+  { kind = "exit", code = "network", "waiting for network", "stream closed before",
+    "idle timeout waiting", "connection failed", "error sending request", "network error",
+    "dns error", "connection refused" },
+  { kind = "exit", code = "bad_request", "invalid_request_error" },
+}
+
+--- What Codex itself says behind "stream disconnected before completion". Anything else there are
+--- the server's words, which came over a line that held.
+local transport = {
+  "^transport error", "^stream closed before", "^idle timeout waiting", "^websocket",
+  "^failed to send websocket", "^connection", "^io error", "^broken pipe", "^network error",
+}
+
+--- Up to some version before this one a response that is incomplete is told in the words of a
+--- stream that was closed.
+local TELLS_INCOMPLETE = "0.101.0"
+
+local by_status = {
+  ["401"] = { kind = "auth", code = "auth" }, ["403"] = { kind = "auth", code = "auth" },
+  ["400"] = { kind = "exit", code = "bad_request" },
 }
 
 local function flatten(text)
@@ -235,19 +251,54 @@ local function is_error_body(text)
   return type(body) == "table" and type(body.error) == "table"
 end
 
----@param text string
----@return { kind: codex.ErrorKind, code: string, retry_after?: number }?
-function M.classify(text)
-  local flat = flatten(text)
+--- The class of an answer over HTTP that Codex names by its status. What the answer says of itself
+--- can be anything.
+local function class_of_status(flat)
+  local status = flat:match "unexpected status (%d%d%d)"
+  if not status then return nil end
+  return by_status[status] or status:sub(1, 1) == "5" and { kind = "exit", code = "server" } or nil
+end
+
+local function class_of_terms(flat)
   for _, class in ipairs(terms) do
     for _, term in ipairs(class) do
-      if flat:find(term, 1, true) then
-        local after = class.kind == "rate_limit" and M.retry_after(text) or nil
-        return { kind = class.kind, code = class.code, retry_after = after }
-      end
+      if flat:find(term, 1, true) then return { kind = class.kind, code = class.code } end
     end
   end
-  return is_error_body(text) and { kind = "exit", code = "bad_request" } or nil
+end
+
+local function is_older(version, than)
+  local semver = require "codex.semver"
+  local parsed = semver.parse(version)
+  return parsed ~= nil and semver.compare(parsed, than) < 0
+end
+
+--- The class of a stream that ended before its time: the line, or what the server said.
+local function class_of_stream(reason, version)
+  for _, pattern in ipairs(transport) do
+    if reason:find(pattern) then
+      local may_be_incomplete = reason:find "^stream closed before" and version
+        and is_older(version, TELLS_INCOMPLETE)
+      return not may_be_incomplete and { kind = "exit", code = "network" } or nil
+    end
+  end
+  return class_of_terms(reason)
+end
+
+--- What kind of failure a message tells of; nil where that cannot be said.
+---@param text string
+---@param version? string of the Codex that said it, where that is known
+---@return { kind: codex.ErrorKind, code: string, retry_after?: number }?
+function M.classify(text, version)
+  local flat = flatten(text)
+  local reason = flat:match "stream disconnected before completion: (.*)"
+  local class = class_of_status(flat)
+  if not class then
+    class = reason and class_of_stream(reason, version) or not reason and class_of_terms(flat)
+  end
+  if not class then return is_error_body(text) and by_status["400"] or nil end
+  if class.kind ~= "rate_limit" then return class end
+  return { kind = class.kind, code = class.code, retry_after = M.retry_after(text) }
 end
 
 --- Standard error without what says nothing: the backtrace of a stripped binary, the notice of

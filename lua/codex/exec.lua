@@ -13,7 +13,9 @@ local own_options = { "network_wait", "retry", "tee" }
 
 --- Whether a failed run may be repeated: no fault of its own, and nothing was done yet.
 local function may_retry(err)
-  for _, item in ipairs(err.data and err.data.items or {}) do
+  local data = err.data or {}
+  if data.unfinished and data.unfinished[1] then return false end
+  for _, item in ipairs(data.items or {}) do
     if item.type ~= "error" and item.type ~= "reasoning" then return false end
   end
   return err.kind == "rate_limit" and err.code ~= "quota"

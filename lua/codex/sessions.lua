@@ -61,14 +61,15 @@ function M.rollout(home, id)
   return find_in(home .. "/archived_sessions", id)
 end
 
---- The tokens a thread has used so far, or nil where nothing is recorded.
----@param home string CODEX_HOME
----@param id string
+--- The tokens a thread has used so far: an empty table where none are recorded, nil where the file
+--- cannot be read.
+---@param path string its rollout file
 ---@return codex.Usage?
-function M.usage(home, id)
-  local path = M.rollout(home, id)
-  local total
-  for line in (path and files.read(path) or ""):gmatch "[^\n]+" do
+function M.usage_in(path)
+  local text = files.read(path)
+  if not text then return nil end
+  local total = {}
+  for line in text:gmatch "[^\n]+" do
     if line:find('"token_count"', 1, true) then
       local entry = json.decode(line)
       local info = type(entry) == "table" and type(entry.payload) == "table" and entry.payload.info
@@ -77,6 +78,16 @@ function M.usage(home, id)
     end
   end
   return total
+end
+
+--- The tokens a thread has used so far, or nil where nothing is recorded.
+---@param home string CODEX_HOME
+---@param id string
+---@return codex.Usage?
+function M.usage(home, id)
+  local path = M.rollout(home, id)
+  local total = path and M.usage_in(path)
+  return total and next(total) and total or nil
 end
 
 --- Which program began a thread: "codex_exec", "codex-tui", the name of an IDE ...

@@ -24,6 +24,7 @@ local NETWORK_WAIT = 60 -- seconds
 ---@field final_message? string the final answer where Codex marks it, else the last agent message
 ---@field output? any the final message decoded, when a schema was given
 ---@field items? codex.Item[] completed ones in order; a stream keeps none
+---@field unfinished codex.Item[] started and not completed, as a command that still ran at the end
 ---@field usage? codex.Usage of this turn; nil where the thread's earlier use is not known
 ---@field thread_usage? codex.Usage of the whole thread so far, as Codex reports it
 ---@field events? codex.Event[] all of them (codex.exec and its like; a stream keeps none)
@@ -128,7 +129,7 @@ local function prepare(stream)
   flags, err = materialise(stream, stream._given)
   if not flags then return nil, err end
   local argv
-  argv, err = command.argv(instance, stream._command, flags)
+  argv, err, stream._version = command.argv(instance, stream._command, flags)
   if not argv then return nil, err end
   if target then
     stream._expected = stream._command == "exec resume" and target or nil
@@ -154,7 +155,8 @@ end
 function M.open(instance, name, spec)
   local stream = setmetatable({
     _instance = instance, _command = spec.command, _target = spec.target, _prompt = spec.prompt,
-    _given = spec.given, _name = name, _started = require("luv").hrtime(),
+    _given = spec.given, _name = name, _started = require("luv").hrtime(), _open = {},
+    _open_order = {},
   }, Stream)
   local child, err = prepare(stream)
   if child and child.plan then
@@ -209,9 +211,27 @@ absorb["thread.started"] = function(stream, event)
   end
 end
 
+--- Also what was changed since: an item is seen as it was told last.
+absorb["item.started"] = function(stream, event)
+  local item = event.item
+  if type(item) ~= "table" or type(item.id) ~= "string" then return end
+  if not stream._open[item.id] then table.insert(stream._open_order, item.id) end
+  stream._open[item.id] = item
+end
+
+absorb["item.updated"] = absorb["item.started"]
+
+--- 0.101 and 0.107 say at the end of a turn that a command is completed, without an exit code, when
+--- it runs on.
+local function still_runs(item)
+  return item.type == "command_execution" and item.status == "completed"
+    and item.exit_code == json.null
+end
+
 absorb["item.completed"] = function(stream, event)
   local item = event.item
   if type(item) ~= "table" then return end
+  if type(item.id) == "string" and not still_runs(item) then stream._open[item.id] = nil end
   if stream._items then table.insert(stream._items, item) end
   if item.type ~= "agent_message" or type(item.text) ~= "string" then return end
   if item.phase == "final_answer" or not stream._final_phase then
@@ -264,6 +284,13 @@ function Stream:_end_with_failure()
   return { type = "failure", error = self._error, synthetic = true }
 end
 
+--- Items that were started and not completed, in the order in which they were started.
+function Stream:_unfinished()
+  local list = {}
+  for _, id in ipairs(self._open_order) do list[#list + 1] = self._open[id] end
+  return list
+end
+
 --- Ends the child for a reason of ours.
 function Stream:_abort(err)
   self._proc:stop()
@@ -273,6 +300,7 @@ end
 function Stream:_fail(err)
   err.data = err.data or {}
   err.data.items, err.data.thread_id = self._items, self.thread_id or err.data.thread_id
+  err.data.unfinished = self:_unfinished()
   self._error = err
   instances.say(self._instance, "debug", "%s: %s", self._name, tostring(err))
 end
@@ -295,7 +323,8 @@ function Stream:_failure(status, stderr)
   if err then return err end
   local message = self._failed_message
   if message then
-    local class = events.classify(message) or { kind = "exit", code = "turn_failed" }
+    local class = events.classify(message, self._version)
+      or { kind = "exit", code = "turn_failed" }
     local data = { retry_after = class.retry_after }
     return E.new(class.kind, message, { code = class.code, data = data })
   end
@@ -386,8 +415,8 @@ function Stream:result()
   if self._error then return nil, self._error end
   return {
     thread_id = self.thread_id, final_message = self._final_message, output = self._output,
-    items = self._items, usage = self._usage, thread_usage = self._thread_usage,
-    exit_code = self._exit_code, stderr = self._stderr,
+    items = self._items, unfinished = self:_unfinished(), usage = self._usage,
+    thread_usage = self._thread_usage, exit_code = self._exit_code, stderr = self._stderr,
     duration = (require("luv").hrtime() - self._started) / 1e9,
   }
 end

@@ -3,6 +3,7 @@
 local E = require "codex.error"
 local json = require "codex.json"
 local options = require "codex.options"
+local tokens = require "codex.tokens"
 
 local M = {}
 
@@ -95,9 +96,22 @@ local function fetch(client, method, params, timeout)
     or setmetatable({ id = info.id, client = client }, Thread)
   thread.info, thread.settings = info, answer
   thread._generation, thread._again = client._generation, settings_in(params)
+  thread._total = tokens.at_first(method:match "%a+$", info, client.version) or thread._total
   answer.thread = nil
   client._threads[info.id] = thread
   return thread
+end
+
+--- The first version that was seen to call tools; 0.101.0 and 0.104.0 ignore them.
+local HAS_TOOLS = "0.106.0"
+
+--- Why this server cannot call our tools; nil where it can, or does not say which it is.
+local function without_tools(client)
+  local semver = require "codex.semver"
+  local version = semver.parse(client.version)
+  if not version or semver.compare(version, HAS_TOOLS) >= 0 then return nil end
+  return E.new("unsupported", ("Codex %s has no tools of its client; Codex %s has them")
+    :format(client.version, HAS_TOOLS), { code = "tools" })
 end
 
 local function open(client, how, id, given)
@@ -113,7 +127,8 @@ local function open(client, how, id, given)
   end
   local tools = given.tools and require("codex.inquiry").tools(where, given.tools)
   if tools and how == "start" then params.dynamicTools = tools.wire end
-  local thread, err = fetch(client, "thread/" .. how, params, given.timeout)
+  local thread, err = nil, tools and without_tools(client)
+  if not err then thread, err = fetch(client, "thread/" .. how, params, given.timeout) end
   if not thread then return nil, err end
   if tools then client._tools[thread.id] = tools.by_name end
   return thread

@@ -9,6 +9,7 @@ local E = require "codex.error"
 local async = require "codex.async"
 local instances = require "codex.instance"
 local json = require "codex.json"
+local tokens = require "codex.tokens"
 
 local M = {}
 
@@ -38,7 +39,8 @@ end
 ---@field review? string what a review came to
 ---@field items? table[] completed ones in order (thread:ask)
 ---@field unfinished table[] items that were started and not completed
----@field usage? table tokens of this turn: input_tokens, output_tokens, ...
+---@field usage? codex.Usage tokens of this turn: input_tokens, output_tokens, ...; nil where Codex
+--- told none, or where the thread's earlier use is not known
 ---@field diff? string all changes of the turn so far, as a unified diff
 ---@field plan? table[] the last plan: { step, status }
 ---@field duration number seconds
@@ -50,8 +52,6 @@ Turn.__index = Turn
 Turn.__name = "codex.turn"
 
 -- ---- What events say ---------------------------------------------------------------------------
-
-local function snake(name) return (name:gsub("%u", function(c) return "_" .. c:lower() end)) end
 
 local absorb = {}
 
@@ -75,16 +75,11 @@ absorb["item/completed"] = function(turn, params)
   end
 end
 
---- `last` is what one call of the model used; the turn's own use is the sum of these.
 absorb["thread/tokenUsage/updated"] = function(turn, params)
-  local usage = turn._usage or {}
-  local last = type(params.tokenUsage) == "table" and params.tokenUsage.last
-  for name, count in pairs(type(last) == "table" and last or {}) do
-    if math.type(count) == "integer" and type(name) == "string" then
-      usage[snake(name)] = (usage[snake(name)] or 0) + count
-    end
+  if not turn._total and not turn._before then
+    turn._before = tokens.before(params, turn.thread.client.version)
   end
-  turn._usage = usage
+  turn._total = tokens.total(params) or turn._total
 end
 
 absorb["turn/diff/updated"] = function(turn, params)
@@ -106,17 +101,21 @@ local kinds = {
   [401] = "auth", [403] = "auth", [429] = "rate_limit",
 }
 
---- The name says it, or the status of the answer over HTTP, as of a key that was refused.
-local function error_kind(info, name)
+--- The name says it, or the status of the answer over HTTP, as of a key that was refused. Up to
+--- some version before 0.160 there is no status but in the message.
+local function error_kind(info, name, message)
   local detail = type(info) == "table" and info[name]
   local status = type(detail) == "table" and detail.httpStatusCode
-  return kinds[name] or kinds[status] or "rpc"
+  local kind = kinds[name] or kinds[status]
+  if kind or (name and name ~= "other") then return kind or "rpc" end
+  local class = require("codex.events").classify(message)
+  return class and class.kind ~= "exit" and class.kind or "rpc"
 end
 
 local function turn_error(turn, failure)
   local message = type(failure.message) == "string" and failure.message or "the turn failed"
   local name = error_name(failure.codexErrorInfo)
-  return E.new(error_kind(failure.codexErrorInfo, name), message, {
+  return E.new(error_kind(failure.codexErrorInfo, name, message), message, {
     code = name or "turn_failed", data = { turn_error = failure, turn_id = turn.id },
   })
 end
@@ -150,12 +149,19 @@ function Turn:_take(method, params)
     return is_end and self:_settle() or nil
   end
   if self.id then
-    if turn_id_of(params) == self.id then self:_event(method, params) end
+    if turn_id_of(params) == self.id then return self:_event(method, params) end
+    self:_heard_of_another(method, params)
   elseif #self._early < self._buffer then
     table.insert(self._early, { method, params })
   else
     self:_overflow()
   end
+end
+
+--- A thread that is resumed or forked is told of with what it used, as of an older turn.
+function Turn:_heard_of_another(method, params)
+  if method ~= "thread/tokenUsage/updated" or self._total then return end
+  self._before = tokens.total(params) or self._before
 end
 
 function Turn:_event(method, params, synthetic)
@@ -439,7 +445,8 @@ end
 local function result_of(turn)
   return {
     thread_id = turn.thread.id, turn_id = turn.id, final_message = turn._final_message,
-    review = turn._review, items = turn._items, unfinished = unfinished(turn), usage = turn._usage,
+    review = turn._review, items = turn._items, unfinished = unfinished(turn),
+    usage = tokens.difference(turn._total, turn._before),
     diff = turn._diff, plan = turn._plan, duration = turn._duration,
   }
 end
@@ -489,6 +496,7 @@ local function ask_for(turn, spec)
   local ok, err = spec.prepare()
   if not ok then return nil, err end
   if turn._over then return nil, turn._error end
+  turn._before = turn.thread._total
   local answer
   answer, err = turn.thread.client:request(spec.method, spec.params)
   if err then return nil, err end
