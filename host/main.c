@@ -13,22 +13,31 @@
 #include "paths.h"
 #include "supervisor.h"
 
-enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+enum { EXIT_USAGE = 2, EXIT_SIGNAL = 128, EXIT_INTERRUPTED = EXIT_SIGNAL + SIGINT };
 
 static char usage[] =
     "usage: codex-lua FILE.lua [ARG...]   run a script (- reads it from standard input)\n"
     "       codex-lua -e CODE [ARG...]    run code\n"
     "       codex-lua COMMAND [ARG...]    run a shipped command, or one of your own\n"
     "       codex-lua                     an interactive prompt; without a terminal, as -\n"
-    "       codex-lua --help | --version | help COMMAND\n";
+    "       codex-lua --help | --version | help COMMAND\n"
+    "exit codes: 0 success, 1 the script failed, 2 wrong usage; 130, 143, 129 ended by SIGINT,\n"
+    "            SIGTERM, SIGHUP\n";
 
 static cx_host *host; /* for the signal handler alone */
 
+static volatile sig_atomic_t first_signal;
+
 static void on_signal(int number) {
   static volatile sig_atomic_t count;
-  (void)number;
-  if (++count > 2) _exit(EXIT_INTERRUPTED); /* children die with us */
+  if (!first_signal) first_signal = number;
+  if (++count > 2) _exit(EXIT_SIGNAL + first_signal); /* children die with us */
   cx_host_interrupt(host);
+}
+
+/* Interrupted is 130 for the host, who does not know by what: 143 for SIGTERM, 129 for SIGHUP. */
+static int exit_code(int code) {
+  return code == EXIT_INTERRUPTED && first_signal ? EXIT_SIGNAL + first_signal : code;
 }
 
 static void set_signals(void) {
@@ -138,5 +147,5 @@ int main(int argc, char **argv) {
   if (!flush_output() && code == 0) code = EXIT_FAILURE;
   rc = cx_host_close(host);
   if (rc != 0) fprintf(stderr, "codex-lua: %s\n", cx_err_text(rc));
-  return rc != 0 && code == 0 ? EXIT_FAILURE : code;
+  return rc != 0 && code == 0 ? EXIT_FAILURE : exit_code(code);
 }

@@ -411,8 +411,9 @@ static size_t user_option(rest r, size_t *keep) {
   *keep = (size_t)(colon + 1 - r.at);
   rest password = after(r, *keep);
   password.n = option + quote + length - *keep;
-  if (password.n == 0 || *password.at == '$' || strspn(password.at, "0123456789") >= password.n)
-    return 0;
+  size_t digits = 0; /* numbers are a user and a group */
+  while (digits < password.n && isdigit((unsigned char)password.at[digits])) digits++;
+  if (digits == password.n || *password.at == '$') return 0;
   return *keep + password.n;
 }
 

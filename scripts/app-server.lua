@@ -2,7 +2,7 @@
 ---
 --- It speaks the app-server protocol on its standard input and output and runs the real app-server
 --- behind it. What no policy and no middleware touches passes byte for byte. Exit codes: those of
---- Codex; 1 it could not be started, 2 wrong usage, 130 ended with Ctrl-C.
+--- Codex; 1 it could not be started, 2 wrong usage; ended with Ctrl-C 130, SIGTERM 143, SIGHUP 129.
 
 local async = require "codex.async"
 local cli = require "codex.cli"

@@ -80,6 +80,29 @@ static void test_redaction(void) {
   cx_log_free(&log);
 }
 
+/* Texts that end anywhere are read to their end and no further. */
+static void test_cut_off(void) {
+  static const char *const texts[] = {
+      "curl -u dev:s3cret --token abc123 --password='x y' -H \"Cookie: a=b; c\" "
+      "https://u:pw@h/?code=1",
+      "-----BEGIN RSA PRIVATE KEY-----\nMIIEow+/=\n-----END RSA PRIVATE KEY-----",
+      "Authorization: Basic dXNlcjpwdw== GH_PAT=x a.b.api_key = \\\"v\\\" "
+      "npm_0123456789abcdefghijkl",
+      "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl Bearer abcdefgh1 -u 1000:1000 token: "
+      "4f4f4f"};
+  cx_log log;
+  cx_log_init(&log);
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    for (size_t n = 0; n <= strlen(texts[i]); n++) {
+      char *text = exactly(texts[i], n);
+      cx_buf out = {0};
+      CHECK(cx_log_redact(&log, text, n, &out) == 0, "%s", texts[i]);
+      cx_buf_free(&out);
+      free(text);
+    }
+  cx_log_free(&log);
+}
+
 /* No secret gets past the sink, also where a format puts it together. */
 static void test_sink(void) {
   heard h = {0};
@@ -96,6 +119,7 @@ static void test_sink(void) {
 int main(void) {
   test_levels();
   test_redaction();
+  test_cut_off();
   test_sink();
   return report("log_test");
 }
