@@ -129,6 +129,19 @@ local function assert_safe(given, floor)
 end
 
 describe("through the strict launcher", function()
+  it("what a policy accepts is executed, and no answer of a client", function()
+    local list = {}
+    for i, seed in ipairs(seeds.list) do
+      list[i] = { number = i, seed = seed, plan = {}, ask = i }
+    end
+    local traces, ended = campaign.through({ binary = peers.latest, policy = "accepting" }, list)
+    assert.same({}, ended)
+    for i, seed in ipairs(seeds.list) do
+      assert.equal(seed.method ~= nil, traces[("m-%07d"):format(i)] == true, seed.name)
+    end
+    for name in pairs(traces) do assert.is_truthy(name:find "^m%-", name) end
+  end)
+
   it("none of a thousand mutants is executed, of which Codex would execute many", function()
     assert_safe({ binary = peers.latest, seed = 169, mutants = 1000, chunk = 250, limit = 3,
       direct_every = 4, policies = { "declining", "absent", "declining", "late" } }, 40)

@@ -122,6 +122,10 @@ local function direct_batch(session, list, stock)
   for i, mutant in ipairs(list) do session:send(M.line(mutant, prepared[i])) end
   local alive = session:barrier()
   if alive then settle(session, stock, prepared) end
+  if alive and list[1].seed.slow then
+    async.sleep(0.1)
+    session:quiet(3)
+  end
   session:traces()
   return alive and not session.dead
 end
@@ -156,7 +160,8 @@ local function is_fatal(mutant)
 end
 
 local function grouped(list)
-  local groups = { simple = {}, thread = {}, asking = {}, patch = {}, config = {}, fatal = {} }
+  local groups = { simple = {}, asking = {}, patch = {}, config = {}, slow = {},
+    fatal = {} }
   for _, mutant in ipairs(list) do
     local needs = mutant.seed.needs
     local group = groups.simple
@@ -166,8 +171,10 @@ local function grouped(list)
       group = groups.asking
     elseif mutant.seed.name:find "^config/" then
       group = groups.config
-    elseif needs then
-      group = groups[needs == "patch" and "patch" or "thread"]
+    elseif needs == "patch" then
+      group = groups.patch
+    elseif mutant.seed.slow then
+      group = groups.slow
     end
     group[#group + 1] = mutant
   end
@@ -184,7 +191,7 @@ function M.direct(given, list)
   local groups, ended, outcome = grouped(list), {}, {}
   direct_list(session, groups.simple, BATCH, ended)
   direct_list(session, groups.config, CONFIGS, ended)
-  direct_list(session, groups.thread, BATCH // 2, ended)
+  direct_list(session, groups.slow, ASKS, ended)
   direct_list(session, groups.asking, ASKS, ended)
   direct_list(session, groups.patch, ASKS // 2, ended)
   for i, mutant in ipairs(groups.fatal) do
@@ -203,7 +210,7 @@ end
 -- ---- Through the launcher ----------------------------------------------------------------------
 
 --- What stands behind `--strict`. The first leaves what the model wants to do open for as long as
---- forged answers come.
+--- forged answers come. The last is there to show that messages do get through.
 M.policies = {
   declining = { arguments = { "--policy-timeout", "86400" }, code = [[
     local codex = require "codex"
@@ -219,6 +226,10 @@ M.policies = {
       pcall(codex.sleep, 0.05)
       return "accept"
     end }]] },
+  accepting = { arguments = {}, code = [[
+    return { name = "accepting", decide = function(request)
+      if not request.item_id then return "accept" end
+    end }]] },
 }
 
 --- Raises questions that stay open, or, where they do not, new ones all the time.
@@ -229,6 +240,7 @@ local function raise_questions(session, count)
   end
   table.sort(threads)
   for i = 1, math.min(count, #threads) do
+    session.raised[threads[i]] = true
     local name = session:marker(("q-%d"):format(session.questions))
     local what = session.questions % 4 == 3 and "patch " or "ask touch "
     session.questions = session.questions + 1
@@ -242,11 +254,12 @@ local function policy_session(given)
   local session = sessions.open {
     binary = given.binary, launcher = arguments, policies = { policy.code },
   }
-  session.stays_open = given.policy == "declining"
+  session.stays_open, session.asked_before = given.policy == "declining", 0
   return session
 end
 
 local function ready(session)
+  session.raised = {}
   for _ = 1, session.stays_open and OPEN or THREADS do assert(session:open_thread()) end
   session.shared = next(session.threads)
   if not session.stays_open then return end
@@ -255,7 +268,11 @@ local function ready(session)
   for id, state in pairs(session.threads) do
     if state == "idle" then session.shared = id end
   end
-  async.sleep(1)
+  local wanted = session.asked_before + OPEN - 1
+  local all = session:until_(function() return #session.model.requests >= wanted end)
+  assert(all or session.dead, "no questions were raised")
+  session.asked_before = wanted
+  async.sleep(0.3)
 end
 
 --- The ids of Codex's questions count from 0. Where they do not stay open, one that may be open.
@@ -296,7 +313,7 @@ end
 
 --- Sends mutants through the launcher.
 ---@async
----@param given { binary: string, policy: "declining"|"absent"|"late" }
+---@param given { binary: string, policy: "declining"|"absent"|"late"|"accepting" }
 ---@param list tests.Mutant[]
 ---@return table<string, true> traces all that should not be there
 ---@return tests.Mutant[] ended those after which it answered no more
@@ -305,6 +322,7 @@ function M.through(given, list)
   local ended = {}
   ready(session)
   launcher_list(session, list, BATCH, ended)
+  session:quiet(5, session.stays_open and session.raised)
   async.sleep(0.5)
   return session:traces(), ended
 end

@@ -39,6 +39,7 @@ end
 ---@field method? string of the captured message; nil: an answer
 ---@field needs? "thread"|"turns"|"command"|"patch" what must be there for it
 ---@field weight number how often it is taken
+---@field slow? boolean what it does takes a turn
 ---@field arm fun(message: table, values: table)
 ---@type tests.Seed[]
 M.list = {
@@ -176,6 +177,7 @@ M.list = {
 M.by_name = {}
 
 for _, seed in ipairs(M.list) do
+  seed.slow = seed.needs == "turns" or seed.name:find "^thread/start" ~= nil
   seed.tree = captured(seed.from, seed.method)
   M.by_name[seed.name] = seed
 end

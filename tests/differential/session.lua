@@ -67,12 +67,15 @@ local function take(session, message)
   local params = type(message.params) == "table" and message.params or {}
   if message.method and message.id ~= nil then
     table.insert(session.asked, { id = message.id, text = json.encode(params) })
+  elseif message.method == "turn/started" then
+    session.threads[params.threadId] = "busy"
   elseif message.method == "turn/completed" then
-    if session.threads[params.threadId] then session.threads[params.threadId] = "idle" end
+    session.threads[params.threadId] = "idle"
   elseif message.method == nil and message.id ~= nil then
     local own = session.waiting[message.id]
     session.waiting[message.id] = nil
     if own then own.message = message end
+    if own and own.turn_of and message.error then session.threads[own.turn_of] = "idle" end
     local result = type(message.result) == "table" and message.result or {}
     if not own then follow(session, result.thread) end
   end
@@ -127,7 +130,7 @@ function Session:start_turn(thread, text)
   self.threads[thread] = "busy"
   self.number = self.number + 1
   local id = "harness:" .. self.number
-  self.waiting[id] = {}
+  self.waiting[id] = { turn_of = thread }
   return self:send(json.encode { id = id, method = "turn/start",
     params = { threadId = thread, input = { { type = "text", text = text } } } })
 end
@@ -141,6 +144,18 @@ function Session:open_thread()
   local id = result and result.thread and result.thread.id
   if id then self.threads[id] = "idle" end
   return id
+end
+
+--- Waits until no turn runs any more, but for those of some threads.
+---@async
+---@param but? table<string, any> by thread
+function Session:quiet(seconds, but)
+  self:until_(function()
+    for id, state in pairs(self.threads) do
+      if state == "busy" and not (but and but[id]) then return false end
+    end
+    return true
+  end, seconds)
 end
 
 --- A question that has this in it; it may come yet.
