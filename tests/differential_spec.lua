@@ -130,16 +130,22 @@ end
 
 describe("through the strict launcher", function()
   it("what a policy accepts is executed, and no answer of a client", function()
-    local list = {}
+    local together, lists = {}, {}
     for i, seed in ipairs(seeds.list) do
-      list[i] = { number = i, seed = seed, plan = {}, ask = i }
+      local mutant = { number = i, seed = seed, plan = {}, ask = i }
+      local alone = seed.needs == "turns" -- of which there is one at a time
+      table.insert(alone and lists or together, alone and { mutant } or mutant)
     end
-    local traces, ended = campaign.through({ binary = peers.latest, policy = "accepting" }, list)
-    assert.same({}, ended)
-    for i, seed in ipairs(seeds.list) do
-      assert.equal(seed.method ~= nil, traces[("m-%07d"):format(i)] == true, seed.name)
+    lists[#lists + 1] = together
+    for _, list in ipairs(lists) do
+      local traces, ended = campaign.through({ binary = peers.latest, policy = "accepting" }, list)
+      assert.same({}, ended)
+      for _, mutant in ipairs(list) do
+        local executed = traces[("m-%07d"):format(mutant.number)] == true
+        assert.equal(mutant.seed.method ~= nil, executed, mutant.seed.name)
+      end
+      for name in pairs(traces) do assert.is_truthy(name:find "^m%-", name) end
     end
-    for name in pairs(traces) do assert.is_truthy(name:find "^m%-", name) end
   end)
 
   it("none of a thousand mutants is executed, of which Codex would execute many", function()

@@ -112,9 +112,12 @@ local function settle(session, stock, prepared)
   session.asked = {}
 end
 
+local function is_config(mutant) return mutant.seed.name:find "^config/" ~= nil end
+
 --- Sends some mutants; false when the server read no further.
 local function direct_batch(session, list, stock)
   local prepared = {}
+  session:restore()
   for i, mutant in ipairs(list) do prepared[i] = prepare(session, mutant, stock) end
   for i, mutant in ipairs(list) do
     if prepared[i].used then wait_for_question(session, mutant, prepared[i]) end
@@ -125,6 +128,8 @@ local function direct_batch(session, list, stock)
   if alive and list[1].seed.slow then
     async.sleep(0.1)
     session:quiet(3)
+  elseif alive and is_config(list[1]) then
+    async.sleep(0.1)
   end
   session:traces()
   return alive and not session.dead
@@ -169,7 +174,7 @@ local function grouped(list)
       group = groups.fatal
     elseif needs == "command" then
       group = groups.asking
-    elseif mutant.seed.name:find "^config/" then
+    elseif is_config(mutant) then
       group = groups.config
     elseif needs == "patch" then
       group = groups.patch
@@ -212,31 +217,31 @@ end
 --- What stands behind `--strict`. The first leaves what the model wants to do open for as long as
 --- forged answers come. The last is there to show that messages do get through.
 M.policies = {
-  declining = { arguments = { "--policy-timeout", "86400" }, code = [[
-    local codex = require "codex"
-    return { name = "declining", decide = function(request)
-      local model = request.kind == "command" or request.kind == "file_change"
-      while model and request.item_id do codex.sleep(3600) end
-      return "decline"
-    end }]] },
+  declining = { arguments = { "--policy-timeout", "86400" }, decide = [[
+    local model = request.kind ~= "client_request"
+    while model do codex.sleep(3600) end
+    return "decline" ]] },
   absent = { arguments = {} },
-  late = { arguments = { "--policy-timeout", "0.02" }, code = [[
-    local codex = require "codex"
-    return { name = "late", decide = function()
-      pcall(codex.sleep, 0.05)
-      return "accept"
-    end }]] },
-  accepting = { arguments = {}, code = [[
-    return { name = "accepting", decide = function(request)
-      if not request.item_id then return "accept" end
-    end }]] },
+  late = { arguments = { "--policy-timeout", "0.02" }, decide = [[
+    pcall(codex.sleep, 0.05)
+    return "accept" ]] },
+  accepting = { arguments = {}, decide = [[
+    if request.kind == "client_request" then return "accept" end ]] },
 }
+
+local policy_text = [[
+local codex = require "codex"
+return {
+  name = "%s", on = { "command", "file_change", "permissions", "elicitation", "client_request" },
+  decide = function(request) %s end,
+}
+]]
 
 --- Raises questions that stay open, or, where they do not, new ones all the time.
 local function raise_questions(session, count)
   local threads = {}
   for id, state in pairs(session.threads) do
-    if state == "idle" then threads[#threads + 1] = id end
+    if state == "idle" and id ~= session.shared then threads[#threads + 1] = id end
   end
   table.sort(threads)
   for i = 1, math.min(count, #threads) do
@@ -252,7 +257,8 @@ local function policy_session(given)
   local policy = M.policies[given.policy]
   local arguments = { "--strict", "--no-audit", table.unpack(policy.arguments) }
   local session = sessions.open {
-    binary = given.binary, launcher = arguments, policies = { policy.code },
+    binary = given.binary, launcher = arguments,
+    policies = { policy.decide and policy_text:format(given.policy, policy.decide) },
   }
   session.stays_open, session.asked_before = given.policy == "declining", 0
   return session
@@ -260,14 +266,10 @@ end
 
 local function ready(session)
   session.raised = {}
-  for _ = 1, session.stays_open and OPEN or THREADS do assert(session:open_thread()) end
-  session.shared = next(session.threads)
+  session.shared = assert(session:open_thread())
+  for _ = 2, session.stays_open and OPEN or THREADS do assert(session:open_thread()) end
   if not session.stays_open then return end
   raise_questions(session, OPEN - 1)
-  session.shared = nil
-  for id, state in pairs(session.threads) do
-    if state == "idle" then session.shared = id end
-  end
   local wanted = session.asked_before + OPEN - 1
   local all = session:until_(function() return #session.model.requests >= wanted end)
   assert(all or session.dead, "no questions were raised")

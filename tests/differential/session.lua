@@ -171,17 +171,21 @@ function Session:question(text, seconds)
   return found
 end
 
---- The names of all traces there are, or have been: one write to config.toml may undo another. What
---- was written there is taken back, or a broken config would keep out what comes next.
+--- The names of all traces there are, or have been: one write to config.toml may undo another.
 ---@return table<string, true>
 function Session:traces()
   local request = uv.fs_scandir(self.folder .. "/traces")
   for name in function() return uv.fs_scandir_next(request) end do self.seen[name] = true end
-  local path = self.home .. "/config.toml"
-  local config = files.read(path) or ""
+  local config = files.read(self.home .. "/config.toml") or ""
   for name in config:gmatch "/traces/([%w-]+)" do self.seen[name] = true end
-  if config ~= self.config then assert(files.write(path, self.config)) end
   return self.seen
+end
+
+--- Takes back what was written to config.toml: a broken one keeps out what comes next.
+function Session:restore()
+  self:traces()
+  local path = self.home .. "/config.toml"
+  if files.read(path) ~= self.config then assert(files.write(path, self.config)) end
 end
 
 function Session:marker(name) return self.folder .. "/traces/" .. name end
