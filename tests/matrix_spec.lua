@@ -2,6 +2,8 @@
 
 local matrix = require "tests.differential.matrix"
 local peers = require "tests.support.peers"
+local sessions = require "tests.differential.session"
+local uv = require "luv"
 
 describe("whatever goes wrong", function()
   it("the command does not run, and does where a policy accepts in time", function()
@@ -27,5 +29,35 @@ describe("whatever goes wrong", function()
     assert.is_truthy(matrix.problem(list[2]):find "accepted$")
     list[1].cell.asked = false
     assert.is_truthy(matrix.problem(list[1]):find "did not ask$")
+  end)
+end)
+
+--- A thread in this folder, and a turn that writes there: what the client was told, and the traces.
+local function write_in(session, cwd)
+  assert(require("codex.files").make_dir(cwd))
+  local result, message = session:request("thread/start", { cwd = cwd, sandbox = "workspace-write",
+    approvalPolicy = "on-request" })
+  if result and result.thread then
+    session:start_turn(result.thread.id, "touch " .. cwd .. "/written.lua")
+    session:quiet(10)
+  end
+  return message.error and message.error.message, uv.fs_stat(cwd .. "/written.lua") ~= nil
+end
+
+describe("a working folder in which commands would decide the next session", function()
+  it("is a question, and another one is not", function()
+    local session <close> = sessions.open { binary = peers.latest, launcher = { "--strict" } }
+    local home = session.cx.environment().HOME
+    for _, folder in ipairs {
+      session.folder .. "/codex-lua/policy.d", session.home, session.home .. "/rules",
+      home .. "/.ssh", home,
+    } do
+      local problem, written = write_in(session, folder)
+      assert.is_truthy(problem and problem:find "the working folder", folder)
+      assert.is_false(written, folder)
+    end
+    local problem, written = write_in(session, session.folder .. "/project")
+    assert.is_nil(problem)
+    assert.is_true(written)
   end)
 end)

@@ -8,6 +8,7 @@
 ---
 --- The methods are those of the schemas that real Codex writes (0.101.0, 0.153.4, 0.169.0).
 
+local files = require "codex.files"
 local json = require "codex.json"
 local uv = require "luv"
 
@@ -103,13 +104,36 @@ local function is_within(path, folder)
   return folder == "/" or path == folder or path:sub(1, #folder + 1) == folder .. "/"
 end
 
---- A folder that holds the user's own, and with it the policies, is no workspace.
+--- Where a path leads, also when its last parts are not there yet.
+local function real(path)
+  local found = uv.fs_realpath(path)
+  local parent, name = path:match "^(.*)/([^/]+)/*$"
+  if found or not name then return found or "/" end
+  return real(parent) .. "/" .. name
+end
+
+--- What is written there decides what happens next time: Codex's settings, and the policies.
+local function deciding_folders(home)
+  local codex = os.getenv "CODEX_HOME" or ""
+  return { real(codex ~= "" and codex or home .. "/.codex"), real(files.config_dir()) }
+end
+
+--- A folder is no workspace when the user's own is in it, or when it holds what decides: in a
+--- workspace commands write without a question.
 local function cwd(value)
-  local home = uv.fs_realpath(uv.os_homedir() or "/")
+  local home = uv.fs_realpath(files.home() or "/")
   local path = type(value) == "string" and uv.fs_realpath(value)
   if not path then return ("the working folder cannot be looked at (%s)"):format(shown(value)) end
   if not home or is_within(home, path) then
     return ("the working folder holds the home folder (%s)"):format(path)
+  end
+  for _, folder in ipairs(deciding_folders(home)) do
+    if is_within(folder, path) or is_within(path, folder) then
+      return ("the working folder has settings of Codex, or policies (%s)"):format(path)
+    end
+  end
+  if path:sub(1, #home + 2) == home .. "/." then
+    return ("the working folder is one of settings (%s)"):format(path)
   end
 end
 
