@@ -7,6 +7,7 @@
 #define CX_BIND_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -22,11 +23,23 @@ typedef struct cx_live {
   void *object;
 } cx_live;
 
+/* Bytes that the host's allocator refuses at once, whatever there is. */
+#define CX_ALLOC_LIMIT ((size_t)1 << 41)
+
+/* When what runs now must be over. Coroutines that have the hook of cx_limit_hook hold it. */
+typedef struct cx_limit {
+  int64_t deadline; /* on the clock of uv_hrtime, in nanoseconds; 0: none */
+  int strikes;      /* errors that were raised since */
+  int mercy;        /* looks until the next one */
+  bool spares_us;   /* code of this library is not interrupted: its state must stay whole */
+} cx_limit;
+
 /* What a binding may know of its host. One for each Lua state. */
 typedef struct cx_env {
   uv_loop_t *loop;
   lua_State *L;       /* the main thread: callbacks run on it */
   lua_State *running; /* the coroutine of the task that runs, or NULL */
+  cx_limit limit;     /* of what runs */
   cx_log *log;
   cx_live live;                                                /* the list's head */
   void (*on_failure)(struct cx_env *env, const char *message); /* a callback raised an error */
@@ -38,6 +51,10 @@ cx_env *cx_bind_env(lua_State *L);
 
 void cx_live_add(cx_env *env, cx_live *live);
 void cx_live_remove(cx_live *live);
+
+/* Makes a coroutine, and all that are created from it, look at the limit now and then (`each`:
+ * after every instruction). Once the time is over an error is raised there, again and again. */
+void cx_limit_hook(lua_State *co, bool each);
 
 /* Declares a userdata type: its methods, and metamethods of which __gc and __close may be among. */
 void cx_bind_type(lua_State *L, const char *type, const luaL_Reg *methods, const luaL_Reg *meta);

@@ -12,6 +12,20 @@ static int task_running(lua_State *L) {
   return 0;
 }
 
+/* limit(thread [, each]): it, and what it creates, looks at the deadline; each: all the time */
+static int task_limit(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTHREAD);
+  cx_limit_hook(lua_tothread(L, 1), lua_toboolean(L, 2));
+  return 0;
+}
+
+/* deadline(nanoseconds | nil): when what runs next must be over, on the clock of uv.hrtime */
+static int task_deadline(lua_State *L) {
+  cx_limit *limit = &cx_bind_env(L)->limit;
+  *limit = (cx_limit){.deadline = luaL_optinteger(L, 1, 0), .spares_us = true};
+  return 0;
+}
+
 /* live() -> the types of all open core objects */
 static int task_live(lua_State *L) {
   const cx_env *env = cx_bind_env(L);
@@ -24,7 +38,8 @@ static int task_live(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"live", task_live}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"deadline", task_deadline}, {"limit", task_limit}, {"live", task_live}, {NULL, NULL}};
 
 int luaopen_codex_core_task(lua_State *L) {
   luaL_newlib(L, functions);

@@ -149,9 +149,18 @@ static int open_loop(cx_host *host, uv_loop_t *outer) {
   return outer ? cx_attach_open(&host->attach, outer, &host->loop) : 0;
 }
 
+static void *allocate(void *user, void *block, size_t old, size_t size) {
+  (void)user;
+  (void)old;
+  if (size > 0 && size < CX_ALLOC_LIMIT) return realloc(block, size);
+  if (size == 0) free(block);
+  return NULL;
+}
+
 static int open_state(cx_host *host) {
   lua_State *L = luaL_newstate();
   if (!L) return CX_EMEMORY;
+  lua_setallocf(L, allocate, NULL);
   host->env.log = &host->log;
   host->env.on_failure = cx__host_fail;
   cx_bind_open(L, &host->env);

@@ -134,6 +134,7 @@ int cx__state_fill(lua_State *L) {
   cx__state_preload(L, "codex.core.lines", luaopen_codex_core_lines);
   cx__state_preload(L, "codex.core.link", luaopen_codex_core_link);
   cx__state_preload(L, "codex.core.log", luaopen_codex_core_log);
+  cx__state_preload(L, "codex.core.pack", luaopen_codex_core_pack);
   cx__state_preload(L, "codex.core.proc", luaopen_codex_core_proc);
   cx__state_preload(L, "codex.core.task", luaopen_codex_core_task);
   lua_getglobal(L, LUA_OSLIBNAME);

@@ -115,22 +115,11 @@ local function load_policies()
   return all
 end
 
-local function load_middleware(path, all)
-  local middleware = require "codex.middleware"
-  local chunk, message = loadfile(path)
-  if not chunk then parser:error(message) end
-  local value = chunk()
-  local list = type(value) == "table" and value[1] and value or { value }
-  for _, each in ipairs(list) do
-    if type(each) ~= "table" then
-      parser:error(("'%s' must return a middleware or a list of them"):format(path))
-    end
-    all[#all + 1] = middleware.is(each) and each or middleware.new(each)
-  end
-end
-
 local layers = {}
-for _, path in ipairs(args.middleware) do load_middleware(path, layers) end
+for _, path in ipairs(args.middleware) do
+  local list = must(require("codex.middleware").load(path))
+  table.move(list, 1, #list, #layers + 1, layers)
+end
 
 -- ---- The session -------------------------------------------------------------------------------
 

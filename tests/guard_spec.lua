@@ -1,5 +1,6 @@
 --- Somebody else's Lua is ended when its time is over, also where it is nearly always in our code.
 
+local async = require "codex.async"
 local guard = require "codex.guard"
 local options = require "codex.options"
 local uv = require "luv"
@@ -15,5 +16,80 @@ describe("codex.guard", function()
     local outcome = guard.run("a loop", 0.05, loop)
     assert.is_true(outcome.timed_out)
     assert.is_true(uv.hrtime() - started < 5e9)
+  end)
+
+  local function forever() while true do end end
+  local always = setmetatable({}, { __tostring = forever, __index = forever, __close = forever,
+    __lt = forever, __concat = forever })
+
+  -- Every way to run code that a limit on the first coroutine alone would miss.
+  local ways = {
+    ["a coroutine"] = function() coroutine.resume(coroutine.create(forever)) end,
+    ["a coroutine in a coroutine"] = function()
+      coroutine.wrap(function() coroutine.wrap(forever)() end)()
+    end,
+    ["coroutines without end"] = function()
+      while true do coroutine.resume(coroutine.create(forever)) end
+    end,
+    ["an iterator"] = function() for _ in coroutine.wrap(forever) do end end, -- luacheck: ignore
+    ["a message handler"] = function() xpcall(error, forever) end,
+    ["the message handler of a coroutine"] = function()
+      coroutine.wrap(function() xpcall(error, forever) end)()
+    end,
+    ["a task of its own"] = function()
+      local task = async.spawn(forever)
+      pcall(task.join, task)
+      async.sleep(9)
+    end,
+    ["tasks at once"] = function() async.all { forever, forever } end,
+    ["__tostring"] = function() tostring(always) end,
+    ["__index"] = function() return always.x end,
+    ["__close"] = function() local x <close> = always end, -- luacheck: ignore
+    ["__close of a coroutine that is closed"] = function()
+      local co = coroutine.create(function()
+        local x <close> = always -- luacheck: ignore
+        coroutine.yield()
+      end)
+      coroutine.resume(co)
+      coroutine.close(co)
+    end,
+    ["a comparison in a sort"] = function() table.sort({ always, always }) end,
+    ["a replacement"] = function() (("x"):rep(9)):gsub("x", forever) end,
+    ["a chunk that is read"] = function() load(function() return " " end) end,
+    ["loops that catch"] = function() while true do pcall(forever) end end,
+  }
+
+  for name, way in pairs(ways) do
+    it("ends a loop in " .. name, function()
+      local started = uv.hrtime()
+      local outcome = guard.run(name, 0.05, function()
+        way()
+        return "accept"
+      end)
+      assert.same({ timed_out = true }, outcome)
+      assert.is_true(uv.hrtime() - started < 5e9)
+    end)
+  end
+
+  it("does not count what comes too late, where nothing could be interrupted", function()
+    assert.same({ timed_out = true }, guard.run("C", 0.1, function()
+      os.execute "sleep 0.3"
+      return "accept"
+    end))
+  end)
+
+  it("lets go on what a function in time has left behind", function()
+    local ended
+    local outcome = guard.run("in time", 0.05, function()
+      async.spawn(function()
+        async.sleep(0.1)
+        for _ = 1, 3000000 do ended = true end
+        ended = "by itself"
+      end)
+      return 1
+    end)
+    assert.equal(1, outcome[1])
+    async.sleep(0.2)
+    assert.equal("by itself", ended)
   end)
 end)

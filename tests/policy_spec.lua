@@ -227,6 +227,148 @@ describe("the safe answer", function()
   end)
 end)
 
+describe("a policy that means ill", function()
+  local no = { name = "no", decide = answers "decline" }
+  local yes = { name = "yes", decide = answers "accept" }
+
+  local function permissions()
+    return approval.request("item/permissions/requestApproval", { threadId = "t", turnId = "u",
+      itemId = "i", permissions = json.decode [[{ "fileSystem": { "read": ["/a"], "write": null },
+        "network": {}, "list": [] }]] })
+  end
+
+  it("cannot change what the next one sees, and what is granted", function()
+    local seen
+    local function spoil(value)
+      for key, one in pairs(value) do
+        if type(one) == "table" then spoil(one) end
+        if key == "fileSystem" then one.write = { "/" } end
+      end
+    end
+    local d = decider {
+      { name = "spoils", decide = function(request) spoil(request) end },
+      { name = "grants", decide = function(request)
+        seen = json.encode(request.permissions)
+        spoil(request)
+        return "accept"
+      end },
+    }
+    local asked = permissions()
+    local before = json.encode(asked.params)
+    local result = d:decide(asked)
+    local text = '{"fileSystem":{"read":["/a"],"write":null},"list":[],"network":{}}'
+    assert.same({ text, text }, { seen, json.encode(result.permissions) })
+    assert.equal(before, json.encode(asked.params))
+  end)
+
+  it("sees a request that holds itself, and a large one", function()
+    local asked = command "ls"
+    asked.params.circle, asked.params.large = asked, ("x"):rep(1 << 20)
+    local result = decider { { name = "looks", decide = function(request)
+      assert(request.params.circle ~= asked and #request.params.large == 1 << 20)
+      assert(request.params.circle.params == request.params)
+      return "accept"
+    end } }:decide(asked)
+    assert.equal("accept", result.decision)
+  end)
+
+  it("is too late when it was held up in C", function()
+    local word, record = decide({ { name = "late", timeout = 0.1, decide = function()
+      os.execute "sleep 0.3"
+      return "accept"
+    end }, yes })
+    assert.same({ "decline", "late", "timed out after 0.1 s" }, { word, record.policy, record.why })
+  end)
+
+  it("is no when the request cannot be understood", function()
+    for _, wrong in ipairs { {}, { kind = "nonsense" }, { kind = "command", params = { print } },
+      { kind = 0 / 0 }, { kind = "user_input", questions = 3, method = {} },
+      { kind = "command", command = {}, cwd = {}, network = 7, amendment = 3 } } do
+      for _, list in ipairs { { yes }, { no }, {} } do
+        local result, record = decider(list):decide(wrong)
+        if record.decision == "error" then
+          assert.is_nil(result)
+        elseif list[1] ~= yes or record.decision ~= "accept" then
+          assert.equal("decline", record.decision)
+        end
+      end
+    end
+  end)
+
+  --- Values of all kinds, the worse ones with metamethods that raise or never end.
+  local function nasty(random, depth)
+    local function forever() while true do end end
+    local bad = { forever, error, function() return nil end, function() error({}) end,
+      function() return setmetatable({}, { __tostring = forever }) end, print }
+    local makers = {
+      function() return 0 / 0 end,
+      function() return math.huge end,
+      function() return function() end end,
+      function() return coroutine.create(forever) end,
+      function() return io.stdout end,
+      function() return ("\xed\xa0\x80\0"):rep(random(1, 1 << 18)) end,
+      function() return json.null end,
+      function() return random(2) == 1 end,
+      function() return "accept" .. string.char(random(0, 255)) end,
+      function()
+        local meta = {}
+        for _, event in ipairs { "__tostring", "__index", "__pairs", "__len", "__eq", "__close",
+          "__name", "__concat", "__call", "__lt", "__newindex", "__mode", "__metatable" } do
+          if random(2) == 1 then meta[event] = bad[random(#bad)] end
+        end
+        if random(3) == 1 then meta.__gc = function() end end
+        return setmetatable(depth > 0 and nasty(random, depth - 1) or {}, meta)
+      end,
+      function()
+        local list = { decision = nasty(random, 0), [nasty(random, 0)] = 1 }
+        for _ = 1, random(4) do list[random(4)] = depth > 0 and nasty(random, depth - 1) or list end
+        return list
+      end,
+    }
+    while true do
+      local ok, value = pcall(makers[random(#makers)])
+      if ok then return value end
+    end
+  end
+
+  it("says no, in time, whatever it returns or raises", function()
+    local level = codex.log.level "off"
+    for seed = 1, 150 do
+      math.randomseed(seed)
+      local value = nasty(math.random, 3)
+      local ways = { function() return value end, function() error(value) end,
+        function() return nil, value end, function() return { decision = value } end,
+        function() return { decision = "accept", [value] = 1 } end,
+        function() return { decision = "accept", amendment = value } end }
+      local way, asked = ways[math.random(#ways)], command "ls"
+      local started = uv.hrtime()
+      local said = 0
+      local d = assert(policy.decider({ { name = "nasty", timeout = 0.1, decide = way }, yes }, {
+        log = function(_, message) said = said + #message end,
+      }))
+      local result, record = d:decide(asked)
+      local seconds = (uv.hrtime() - started) / 1e9
+      local word = ("seed %d: %s"):format(seed, tostring(record.why))
+      if value ~= nil or record.policy == "nasty" then
+        assert.equal("decline", result.decision, word)
+        assert.equal("nasty", record.policy, word)
+      end
+      assert.is_true(seconds < 2 and said < 1 << 16, word)
+      assert(json.encode(record, { repair = true }))
+    end
+    codex.log.level(level)
+  end)
+
+  it("says no when the log and the audit fail as well", function()
+    local function broken() error(setmetatable({}, { __tostring = function() error "x" end })) end
+    local d = assert(policy.decider({ yes }, {
+      log = broken, audit = { required = true, record = broken },
+    }))
+    local result, record = d:decide(command "ls")
+    assert.same({ "decline", "decline" }, { result.decision, record.decision })
+  end)
+end)
+
 describe("the order of policies", function()
   local function names(list)
     local made = {}
@@ -323,6 +465,18 @@ describe("policy files", function()
     for text, pattern in pairs {
       ["return 3"] = "options must be a table", ["error 'x'"] = "x", ["return {}"] = "must return",
       ["return { name = 'a', decide = 1 }"] = "'decide'", [""] = "got nil",
+      ["return { function() end, on = 'command' }"] = "'on' is no part",
+      ["return { on = 'command', when = print }"] = "'on' is no part",
+      ["return { function() end, nil, function() end }"] = "number 2 is missing",
+      ["return { [2] = function() end }"] = "number 1 is missing",
+      ["return { [1.5] = function() end }"] = "no part",
+      ["return { { on = 'PreToolUse', decide = print } }"] = "no kind of request 'PreToolUse'",
+      ["return { on = { command = true }, decide = print }"] = "'on' must be a list of strings",
+      ["return { on = { 'command', x = 1 }, decide = print }"] = "'on' must be a list of strings",
+      ["return { on = { 'command', nil, 'command' }, decide = print }"] = "'on' must be a list",
+      ["return { on = {}, decide = print }"] = "empty list",
+      ["return { decide = print, before = { a = 1 } }"] = "'before' must be a list of strings",
+      ["return { decide = print, function() end }"] = "unknown",
     } do
       local path = write("x.lua", text)
       local list, err = policy.load(path)

@@ -49,6 +49,7 @@ end
 --- The task has ended: its values go to who joined it.
 local function finish(task, ok, ...)
   task._done, task._ok, task._values = true, ok, table.pack(...)
+  if not ok and not task._traceback then task._traceback = tostring(...) end -- memory ran out
   live[task] = nil
   live_count = live_count - 1
   task._cancelled = not ok and task._cancel ~= nil and rawequal(..., task._cancel)
@@ -62,6 +63,7 @@ end
 local function after_step(task, ok, value, ...)
   core.running(nil)
   current = nil
+  if task._limit then task._limit:leave() end
   if value ~= nil and value == task._wait then return end
   if coroutine.status(task._co) == "dead" then
     if ok then return finish(task, value, ...) end
@@ -74,6 +76,7 @@ end
 local function step(task, ...)
   current = task
   core.running(task._co)
+  if task._limit then task._limit:enter() end
   after_step(task, coroutine.resume(task._co, ...))
 end
 
@@ -105,6 +108,7 @@ local function guarded(run, ...)
   local ok, err = pcall(run, ...)
   draining, current = false, nil
   if ok then return end
+  core.deadline(nil)
   core.running(nil) -- memory ran out; those who wait for other things go on
   error(err, 0)
 end
@@ -334,7 +338,8 @@ local function handle(task)
 end
 
 local function new_task(fn, ...)
-  local task = setmetatable({ _done = false, _joiners = {}, _resumed = table.pack(...) }, Task)
+  local task = setmetatable({ _done = false, _joiners = {}, _resumed = table.pack(...),
+    _limit = current and current._limit }, Task)
   task._co = coroutine.create(function(...)
     task._started = true
     return xpcall(fn, handle(task), ...)
@@ -362,6 +367,15 @@ function M.spawn(fn, ...)
   local task = new_task(fn, ...)
   drain()
   return task
+end
+
+--- Puts the running task, and the tasks that it starts from now on, under a limit, which is told
+--- when one of them begins and ceases to run.
+---@param limit { enter: fun(self: table), leave: fun(self: table) }
+function M.limited(limit)
+  current._limit = limit
+  core.limit(current._co)
+  limit:enter()
 end
 
 --- The task that runs, or nil inside a foreign callback.

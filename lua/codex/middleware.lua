@@ -50,6 +50,7 @@ end
 ---@return codex.Middleware
 function M.new(given)
   local where = "codex.middleware"
+  if given == nil then options.raise(where .. ": a table is needed, got nil") end
   options.check(where, given, known)
   options.typed(where, given, "name", "string")
   options.typed(where, given, "on", "string", "table")
@@ -61,12 +62,40 @@ function M.new(given)
     options.raise(("%s: option 'from' is client or server, got %s"):format(where, given.from))
   end
   check_methods(where, given.on)
+  options.typed(where, given, "results", "boolean")
   return setmetatable(given, Middleware)
 end
 
 ---@param value any
 ---@return boolean
 function M.is(value) return getmetatable(value) == Middleware end
+
+--- What a file returned, as a list of middlewares.
+local function layers_of(value)
+  local plugin = require "codex.plugin"
+  if type(value) ~= "table" then
+    error("it must return a middleware, or a list of them", 0)
+  end
+  if M.is(value) or value.handle ~= nil then return { M.is(value) and value or M.new(value) } end
+  local list = {}
+  for i, each in ipairs(plugin.list(value, "a middleware")) do
+    list[i] = M.is(each) and each or M.new(each)
+  end
+  return list
+end
+
+--- Reads a file that returns a middleware, or a list of them.
+---@async
+---@param path string
+---@return codex.Middleware[]?
+---@return codex.Error? kind `policy`: it cannot be used, with its name; kind `io`: not read
+function M.load(path)
+  local value, err = require("codex.plugin").load(path, "policy")
+  if err then return nil, err end
+  local ok, list = pcall(layers_of, value)
+  if not ok then return nil, E.new("policy", ("%s: %s"):format(path, tostring(list))) end
+  return list
+end
 
 -- ---- Messages ----------------------------------------------------------------------------------
 

@@ -92,6 +92,25 @@ function M.typed(where, options, name, ...)
   M.raise(message:format(where, name, table.concat({ ... }, " or a "), type(value)))
 end
 
+--- Raises an error where an option is a table and not a list of strings: a key of another kind, or
+--- something missing in the middle, would silently not count.
+---@param where string
+---@param options table
+---@param name string
+---@return string[] list of one, where it is a string; empty where it is nil
+function M.strings(where, options, name)
+  local value = M.typed(where, options, name, "string", "table")
+  if type(value) ~= "table" then return { value } end
+  local count = 0
+  for _ in next, value do count = count + 1 end
+  for i = 1, count do
+    if type(rawget(value, i)) ~= "string" then
+      M.raise(("%s: option '%s' must be a list of strings"):format(where, name))
+    end
+  end
+  return value
+end
+
 --- A time in seconds as whole milliseconds; 0 where it is absent.
 ---@param where string
 ---@param options table

@@ -16,9 +16,11 @@ local E = require "codex.error"
 local approval = require "codex.approval"
 local files = require "codex.files"
 local guard = require "codex.guard"
+local host = require "codex.core.host"
 local json = require "codex.json"
 local log = require "codex.log"
 local options = require "codex.options"
+local pack = require "codex.core.pack"
 local plugin = require "codex.plugin"
 local uv = require "luv"
 
@@ -51,16 +53,7 @@ local kinds = options.set {
 
 local where = "codex.policy"
 
-local function list_of(given, name)
-  local value = options.typed(where, given, name, "string", "table")
-  local list = type(value) == "table" and value or { value }
-  for _, one in ipairs(list) do
-    if type(one) ~= "string" then
-      options.raise(("%s: option '%s' must be a list of strings"):format(where, name))
-    end
-  end
-  return list
-end
+local function list_of(given, name) return options.strings(where, given, name) end
 
 local function kinds_of(given)
   local list = list_of(given, "on")
@@ -112,9 +105,10 @@ end
 --- What a policy file returned, as a list of policies.
 local function policies_of(value, name)
   if type(value) == "table" and getmetatable(value) ~= Policy and value.decide == nil then
-    if #value == 0 then error("it must return a policy, a list of them, or a function", 0) end
     local list = {}
-    for i, one in ipairs(value) do list[i] = named(one, ("%s#%d"):format(name, i)) end
+    for i, one in ipairs(plugin.list(value, "a policy")) do
+      list[i] = named(one, ("%s#%d"):format(name, i))
+    end
     return list
   end
   return { named(value, name) }
@@ -253,15 +247,49 @@ function M.decider(list, given)
     _log = given.log or function(level, message) log[level]("%s", message) end }, Decider)
 end
 
---- What it is about, in one line.
+local TEXT_LIMIT = 4096 -- bytes of what a policy says is wrong
+
+--- What it is about, in one line, also where the request is malformed.
 local function brief(request)
-  local line = approval.describe(request):gsub("%s*\n%s*", " ")
+  local ok, text = pcall(approval.describe, request)
+  local line = ok and text:gsub("%s*\n%s*", " ") or "a malformed request"
   return #line > 200 and line:sub(1, (utf8.offset(line, 0, 200) or 200) - 1) .. "..." or line
 end
 
-local function opinion(policy, request)
+local function text_of(value)
+  local ok, text = pcall(tostring, value)
+  if not ok then return ("a %s that cannot be shown"):format(type(value)) end
+  return text:sub(1, TEXT_LIMIT)
+end
+
+local function ask(policy, request)
   if policy.when and not policy.when(request) then return nil end
   return policy.decide(request)
+end
+
+--- Asks a policy, and does all that might run more of its code, as the metamethods of what it
+--- returns or raises: what comes out is plain. "decided" and the decision, "failed" and why, or
+--- "none".
+local function opinion(policy, request)
+  local ok, decision, why = pcall(ask, policy, request)
+  if rawequal(decision, host.exit) then error(decision, 0) end
+  if not ok then return "failed", text_of(decision) end
+  if decision == nil and why ~= nil then return "failed", text_of(why) end
+  if decision == nil then return "none" end
+  local is_plain, plain = pcall(pack.copy, decision)
+  if not is_plain then return "failed", "its decision: " .. text_of(plain) end
+  return "decided", plain
+end
+
+--- The request for one policy: what it does to that nobody else sees, and it grants nothing.
+local function copy(request)
+  local session = request.session
+  local plain = {}
+  for key, value in pairs(request) do plain[key] = value end
+  plain.session = nil
+  plain = pack.copy(plain)
+  plain.session = session
+  return plain
 end
 
 local function is_no(decision)
@@ -269,9 +297,10 @@ local function is_no(decision)
   return word == "decline" or word == "cancel"
 end
 
---- The safe answer and its record.
+--- The safe answer and its record; an error reply where the request is malformed.
 local function safely(request, name, why)
-  local result = approval.safe(request)
+  local ok, result = pcall(approval.safe, request)
+  result = ok and result or nil
   return result, { decision = result and "decline" or "error", policy = name, why = why }
 end
 
@@ -282,39 +311,41 @@ local function accepted(request, policy, decision)
     if is_no(decision) and not approval.safe(request) then return safely(request, policy.name) end
     return nil, nil, err.message
   end
-  local ok, problem = pcall(json.encode, result)
-  if not ok then return nil, nil, tostring(problem) end
+  json.encode(result)
   local word = type(decision) == "table" and decision.decision or decision
   local grant = approval.decision(request, { result = result }).grant
   return result, { decision = word, policy = policy.name, grant = grant }
 end
 
-local function copy(request)
-  local own = {}
-  for key, value in pairs(request) do own[key] = value end
-  return own
+--- What one policy says: result and record; nothing without an opinion; or nil, nil, and why that
+--- is the safe answer. An answer that comes when its time is over comes too late, whatever held it
+--- up.
+local function hear(policy, request, limit)
+  local started = uv.hrtime()
+  local outcome = guard.run(tostring(policy), limit, opinion, policy, copy(request))
+  local seconds = (uv.hrtime() - started) / 1e9
+  if outcome.timed_out or seconds > limit then return nil, nil, "timed out" end
+  if outcome.err ~= nil then return nil, nil, "failed: " .. text_of(outcome.err) end
+  if outcome[1] == "none" then return nil end
+  if outcome[1] == "failed" then return nil, nil, "failed: " .. outcome[2] end
+  local ok, result, record, problem = pcall(accepted, request, policy, outcome[2])
+  if ok and record then return result, record end
+  return nil, nil, "failed: " .. text_of(ok and problem or result)
 end
+
+--- A log that cannot be written changes no decision.
+function Decider:_say(level, format, ...) pcall(self._log, level, format:format(...)) end
 
 --- Asks one policy: result and record when it decided or failed, nothing when it has no opinion.
 function Decider:_ask(policy, request, seconds)
   local limit = math.min(policy.timeout or seconds, seconds)
-  local outcome = guard.run(tostring(policy), limit, opinion, policy, copy(request))
-  local why
-  if outcome.timed_out then
+  local result, record, why = hear(policy, request, limit)
+  if record or not why then return result, record end
+  if why == "timed out" then
     why = ("timed out after %g s"):format(policy.timeout == limit and limit or self.timeout)
-  elseif outcome.err ~= nil then
-    why = "failed: " .. tostring(outcome.err)
-  elseif outcome[1] == nil and outcome[2] ~= nil then
-    why = "failed: " .. tostring(outcome[2])
-  elseif outcome[1] == nil then
-    return nil
-  else
-    local result, record, problem = accepted(request, policy, outcome[1])
-    if record then return result, record end
-    why = "failed: " .. problem
   end
-  why = approval.visible(log.redact(why))
-  self._log("warn", ("%s: %s: not approved: %s"):format(tostring(policy), why, brief(request)))
+  why = approval.visible(log.redact(why:sub(1, TEXT_LIMIT)))
+  self:_say("warn", "%s: %s: not approved: %s", tostring(policy), why, brief(request))
   return safely(request, policy.name, why)
 end
 
@@ -334,7 +365,7 @@ function Decider:_ask_all(request, started, pass)
     end
   end
   if pass then return nil end
-  self._log("warn", "no policy decided: not approved: " .. brief(request))
+  self:_say("warn", "no policy decided: not approved: %s", brief(request))
   return safely(request, "default", "no policy decided")
 end
 
@@ -349,8 +380,8 @@ function Decider:write_down(request, result, record)
   if not audit then return result, record end
   local ok, written, err = pcall(audit.record, audit, request, record)
   if ok and written then return result, record end
-  local problem = tostring(ok and err or written)
-  self._log("error", "the decision was not written down: " .. problem)
+  local problem = text_of(ok and err or written)
+  self:_say("error", "the decision was not written down: %s", problem)
   if not audit.required then return result, record end
   local why = "failed: the audit cannot be written: " .. problem
   local answer, instead = safely(request, record.policy, why)
@@ -358,7 +389,19 @@ function Decider:write_down(request, result, record)
   return answer, instead
 end
 
---- Asks the policies and says what to answer.
+function Decider:_decide(request, started, given)
+  local result, record = self:_ask_all(request, started, given and given.pass)
+  if not record then return nil end
+  record.seconds = (uv.hrtime() - started) / 1e9
+  self:_say("info", "%s: %s: %s", record.policy, record.decision, brief(request))
+  return self:write_down(request, result, record)
+end
+
+--- Whether deciding itself was ended, which is no answer: by os.exit, or who waits for it.
+local function is_end(err) return rawequal(err, host.exit) or E.is(err, "cancelled") end
+
+--- Asks the policies and says what to answer. There is an answer whatever the policies and the
+--- request are: what is raised here means no.
 ---@async
 ---@param request codex.ApprovalRequest
 ---@param given? { pass?: boolean } pass: where no policy has an opinion somebody else is asked:
@@ -367,10 +410,13 @@ end
 ---@return codex.DecisionRecord?
 function Decider:decide(request, given)
   local started = uv.hrtime()
-  local result, record = self:_ask_all(request, started, given and given.pass)
-  if not record then return nil end
+  local ok, result, record = pcall(self._decide, self, request, started, given)
+  if ok then return result, record end
+  if is_end(result) then error(result, 0) end
+  local why = "failed: " .. text_of(result)
+  self:_say("error", "not approved: %s", why)
+  result, record = safely(request, "default", why)
   record.seconds = (uv.hrtime() - started) / 1e9
-  self._log("info", ("%s: %s: %s"):format(record.policy, record.decision, brief(request)))
   return self:write_down(request, result, record)
 end
 
