@@ -117,7 +117,8 @@ end
 
 local layers = {}
 for _, path in ipairs(args.middleware) do
-  local list = must(require("codex.middleware").load(path))
+  local list, err = require("codex.middleware").load(path)
+  if not list then parser:error(tostring(err)) end
   table.move(list, 1, #list, #layers + 1, layers)
 end
 
