@@ -7,6 +7,7 @@
 ---
 --- Exit codes: 0 up to date, 10 there is an update, 1 it is not known, 2 wrong usage.
 
+local approval = require "codex.approval"
 local cli = require "codex.cli"
 local codex = require "codex"
 local files = require "codex.files"
@@ -48,7 +49,10 @@ end
 
 -- ---- Telling -----------------------------------------------------------------------------------
 
-local function say(format, ...) io.stderr:write("updates: ", format:format(...), "\n") end
+--- What was read somewhere else must not reach a terminal as it is.
+local function line(format, ...) return (approval.visible(format:format(...)):gsub("\n", " ")) end
+
+local function say(...) io.stderr:write("updates: ", line(...), "\n") end
 
 local sentences = {
   up_to_date = "Codex %s is the newest (%s, %s).",
@@ -61,11 +65,11 @@ local function show_text(advisory)
   local from = { advisory.latest, advisory.source, advisory.checked_at }
   if advisory.status == "up_to_date" then table.remove(from, 1) end
   if sentence then
-    print(sentence:format(advisory.installed, table.unpack(from)))
+    print(line(sentence, advisory.installed, table.unpack(from)))
   else
-    print(("Codex %s: whether there is a newer one is not known."):format(advisory.installed))
+    print(line("Codex %s: whether there is a newer one is not known.", advisory.installed))
   end
-  if advisory.behind and advisory.command then print("  " .. advisory.command) end
+  if advisory.behind and advisory.command then print(line("  %s", advisory.command)) end
   for _, note in ipairs(advisory.notes) do say("%s", note) end
 end
 
@@ -101,7 +105,11 @@ if not advisory then
   say("%s", err.message)
   os.exit(UNKNOWN)
 end
-if args.json then print(json.encode(advisory)) else show_text(advisory) end
+if args.json then
+  print(approval.visible_json(json.encode(advisory, { repair = true })))
+else
+  show_text(advisory)
+end
 if args.notify then run_hooks(advisory) end
 if advisory.behind then os.exit(UPDATE) end
 if advisory.status == "unknown" then os.exit(UNKNOWN) end

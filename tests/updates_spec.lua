@@ -288,6 +288,39 @@ describe("updates.check, offline,", function()
   end)
 end)
 
+describe("what servers and files say of updates", function()
+  it("reaches a terminal as text, in one line", function()
+    local dir, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    local evil = "\27[2J\7\u{9b}31m\u{202e}\n\127"
+    local world <close> = serve {
+      [NPM] = json.encode { ["dist-tags"] = { latest = "9.9.9" .. evil } },
+      [GITHUB] = json.encode { tag_name = "rust-v" .. evil, draft = false, prerelease = false },
+      [BREW] = json.encode { version = evil },
+    }
+    program.write(dir .. "/version.json", json.encode { latest_version = "0.150.0",
+      last_checked_at = iso(os.time()), dismissed_version = "0.150.0" .. evil })
+    local notes = check(world, {}, codex.with { home = dir }).notes
+    notes = table.move(check(world).notes, 1, 9, #notes + 1, notes)
+    assert.is_true(#notes >= 3)
+    for _, note in ipairs(notes) do
+      assert.is_nil(note:find "[%c]")
+      assert.is_nil(note:find "\u{9b}")
+      assert.is_nil(note:find "\u{202e}")
+    end
+    program.write(dir .. "/codex", "#!/bin/sh\nprintf 'codex-cli 0.1.0-a\\033[2J\\n'\n", 493)
+    for _, more in ipairs { "--refresh", "--json" } do
+      local result = program.run({ "updates", more, "--source", "npm", "--source", "github",
+        "--url", "npm=" .. world.url, "--url", "github=" .. world.url }, { env = {
+        CODEX_BINARY = dir .. "/codex", XDG_CACHE_HOME = dir, CODEX_HOME = dir .. "/home" } })
+      local said = result.stdout .. result.stderr
+      assert.truthy(said:find "npm", said)
+      assert.is_nil(said:gsub("\n", ""):find "%c", said)
+      assert.is_nil(said:find "\u{9b}")
+    end
+  end)
+end)
+
 -- ---- What is kept ------------------------------------------------------------------------------
 
 describe("what is known of updates", function()
@@ -395,6 +428,38 @@ describe("what is known of updates", function()
     end
     change { version = "rm -rf" }
     assert.equal("0.169.0", check(world, { cache = path }).latest)
+  end)
+
+  it("is thrown away where it is damaged, and asked for anew, whatever is there", function()
+    local world <close> = serve(all_three())
+    local function entry(more)
+      local one = { version = "0.160.0", checked_at = iso(os.time() - 100000) }
+      for name, value in pairs(more) do one[name] = value end
+      return json.encode { format = 1, answers = { ["npm stable " .. world.url] = one } }
+    end
+    check(world, { cache = path })
+    local good = assert(files.read(path))
+    local texts = { '{"format":1,"answers":[]}', '{"format":1,"answers":[1,{"version":5}]}',
+      entry { etag = "a\r\nX-Evil: 1" }, entry { etag = { 1 }, last_modified = 5 },
+      entry { checked_at = {} }, entry { version = "0.160.0-\27[2J" },
+      '{"format":1,"answers":null}',
+      '{"format":1,"answers":{"a\\ud800b":{"version":"\\ud800"},"k":7}}', ("["):rep(5000),
+      entry { more = ("x"):rep(3 << 20) }, "\0\255\254", "null", '"text"' }
+    for n = 1, #good, 7 do texts[#texts + 1] = good:sub(1, n) end
+    for _, text in ipairs(texts) do
+      assert(files.write(path, text))
+      assert.equal("0.169.0", check(world, { cache = path }).latest, text)
+      local asked = #world.asked
+      assert.equal("0.169.0", check(world, { cache = path }).latest) -- now it is known
+      assert.equal(asked, #world.asked, text:sub(1, 200))
+    end
+    for _, place in ipairs { "folder", "fifo", "loop" } do
+      os.remove(path)
+      assert(require("codex.proc").run { "sh", "-c", ({ folder = 'mkdir "$1"',
+        fifo = 'mkfifo "$1"', loop = 'ln -s "$1" "$1"' })[place], "sh", path })
+      assert.equal("0.169.0", check(world, { cache = path }).latest, place)
+      assert.truthy(next(entries()), place)
+    end
   end)
 
   it("has no password of a mirror's URL in it", function()

@@ -14,12 +14,15 @@ local log = require "codex.log"
 local options = require "codex.options"
 local semver = require "codex.semver"
 local sources = require "codex.updates.sources"
+local uv = require "luv"
 
 local M = {}
 
 local EVERY, TIMEOUT = 20 * 3600, 10 -- seconds; the first is Codex's
 local FORMAT = 1 -- of the cache file
 local MAX_BYTES = 64 * 1024 * 1024 -- of npm's answer, which has all versions that there ever were
+local MAX_FILE = 1024 * 1024 -- of the cache, and of Codex's version.json
+local MAX_NOTE = 500
 local MAX_REDIRECTS = 3 -- on the same host
 
 ---@class codex.UpdateOptions
@@ -121,24 +124,6 @@ end
 
 -- ---- What is known -----------------------------------------------------------------------------
 
-local function load_cache(path)
-  local text = path and files.read(path)
-  local cache = text and json.decode(text)
-  local is_ours = type(cache) == "table" and cache.format == FORMAT
-    and type(cache.answers) == "table"
-  return is_ours and cache or { format = FORMAT, answers = json.object {} }
-end
-
---- Two programs may write it at once: one of them wins, and the other asks once more than needed.
-local function store(job, key, entry)
-  if not job.cache then return end
-  local cache = load_cache(job.cache)
-  cache.answers[key] = entry
-  local ok, err = files.make_dir(job.cache:match "^(.+)/[^/]*$" or ".")
-  if ok then ok, err = files.write(job.cache, json.encode(cache, { pretty = true })) end
-  if not ok then log.debug("what is known of updates is not cached: %s", err) end
-end
-
 ---@class codex.UpdateAnswer
 ---@field version codex.Version
 ---@field source string
@@ -147,6 +132,46 @@ end
 local function answer_of(source, text, checked_at)
   local version, time = semver.parse(text), from_iso(checked_at)
   return version and time and { source = source, version = version, time = time } or nil
+end
+
+--- A small file, as both that we read are; anything else counts as none.
+local function read_json(path)
+  local stat = uv.fs_stat(path)
+  if not stat or stat.type ~= "file" or stat.size > MAX_FILE then return nil end
+  local text = files.read(path)
+  local value = text and json.decode(text)
+  return type(value) == "table" and value or nil
+end
+
+--- What goes into a header: one line of plain characters.
+local function header(value)
+  return type(value) == "string" and value:find "^[ -~]+$" and value or nil
+end
+
+--- What is as we write it stays; whatever else is in a cache that was damaged is thrown away.
+local function load_cache(path)
+  local found = path and read_json(path)
+  local answers = found and found.format == FORMAT and found.answers
+  local cache = { format = FORMAT, answers = json.object {} }
+  for key, entry in pairs(type(answers) == "table" and answers or {}) do
+    if type(key) == "string" and utf8.len(key) and type(entry) == "table"
+      and answer_of(key, entry.version, entry.checked_at) then
+      cache.answers[key] = { version = entry.version, checked_at = entry.checked_at,
+        etag = header(entry.etag), last_modified = header(entry.last_modified) }
+    end
+  end
+  return cache
+end
+
+--- Two programs may write it at once: one of them wins, and the other asks once more than needed.
+local function store(job, key, entry)
+  if not job.cache then return end
+  local cache = load_cache(job.cache)
+  cache.answers[key] = entry
+  uv.fs_rmdir(job.cache) -- a folder would be in the way; one with files in it stays
+  local ok, err = files.make_dir(job.cache:match "^(.+)/[^/]*$" or ".")
+  if ok then ok, err = files.write(job.cache, json.encode(cache, { pretty = true })) end
+  if not ok then log.debug("what is known of updates is not cached: %s", err) end
 end
 
 --- Young enough, and not from before what is installed was there.
@@ -158,9 +183,8 @@ end
 --- What Codex found last: its terminal interface looks in the background, at most every 20 hours.
 local function ask_codex(job)
   if job.channel ~= "stable" then return nil end
-  local text = files.read(job.home .. "/version.json")
-  local found = text and json.decode(text)
-  if type(found) ~= "table" then return nil end
+  local found = read_json(job.home .. "/version.json")
+  if not found then return nil end
   local answer = answer_of("codex", found.latest_version, found.last_checked_at)
   if not answer then return nil, "its version.json is not as expected" end
   if type(found.dismissed_version) == "string" then
@@ -342,6 +366,17 @@ local function add_notes(job, answer)
   end
 end
 
+--- Notes have words of servers and of files in them: each becomes one line that a terminal takes
+--- as text.
+local function visible(notes)
+  local approval = require "codex.approval"
+  for i, text in ipairs(notes) do
+    if #text > MAX_NOTE then text = text:sub(1, MAX_NOTE) .. "..." end
+    notes[i] = approval.visible(text):gsub("%s*[\n\t]%s*", " ")
+  end
+  return notes
+end
+
 local function advise(job, answer)
   local status = status_of(job, answer)
   local command, about = install.command(job.method, job.path, answer and answer.version,
@@ -353,7 +388,8 @@ local function advise(job, answer)
     status = status, behind = status == "update", channel = job.channel,
     installed = job.installed_text, latest = answer and tostring(answer.version),
     source = answer and answer.source, checked_at = answer and iso(answer.time),
-    install_method = job.method, command = command, untested = untested, notes = job.notes,
+    install_method = job.method, command = command, untested = untested,
+    notes = visible(job.notes),
   }
 end
 
