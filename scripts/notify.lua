@@ -46,9 +46,14 @@ local function parse()
   return given
 end
 
---- What cannot be read is a failure to be found in the log, like a hook's.
-local function fail(err)
-  notify.write_down(nil, { { hook = "notify", ok = false, why = tostring(err) } })
+--- What cannot be read is a failure to be found in the log, like a hook's. The program before us
+--- may know what it is.
+local function fail(err, given)
+  local outcomes = { { hook = "notify", ok = false, why = tostring(err) } }
+  if given and given.chain and given.text then
+    outcomes[2] = notify.chain(given.chain, { raw = given.text })
+  end
+  notify.write_down(nil, outcomes)
   io.stderr:write("codex-lua notify: ", tostring(err), "\n")
   os.exit(1)
 end
@@ -83,11 +88,11 @@ local given = parse()
 local from_stop = given.hook or given.stop
 local text = (from_stop or given.text == "-") and io.read "a" or given.text
 local payload, err = notify.decode(text)
-if not payload then fail(err) end
-if given.hook then return hand_over(given, text) end
+if given.hook and payload then return hand_over(given, text) end
 outlive_terminal()
+if not payload then fail(err, given) end
 
-local event = from_stop and notify.stop_event(payload) or notify.event(payload)
+local event = from_stop and notify.stop_event(payload) or notify.event(payload, text)
 local code = 0
 for _, outcome in ipairs(notify.deliver(event, given)) do
   if not outcome.ok then

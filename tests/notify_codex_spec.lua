@@ -440,7 +440,7 @@ describe("codex-lua notify", function()
     end)
   end)
 
-  it("is not told of the thread in which Codex's interface makes titles", function()
+  it("is told what is asked with /side, and not of the threads in which titles are made", function()
     for _, route in ipairs { "notify", "hook" } do
       with_codex("latest", function(place)
         place:must("install", "--yes", "--via", route)
@@ -455,15 +455,26 @@ describe("codex-lua notify", function()
         terminal:wait_for "for agents"
         terminal:enter "hello there"
         terminal:wait_for "It is done."
-        assert.is_true(program.eventually(function() return #place.model.requests >= 2 end))
-        assert.truthy(place.model.requests[2].prompt:find "title")
+        local function titles()
+          local count = 0
+          for _, request in ipairs(place.model.requests) do
+            if (request.prompt or ""):find "title" then count = count + 1 end
+          end
+          return count
+        end
+        assert.is_true(program.eventually(function() return titles() == 1 end, 20))
         local event = place:events(1)[1]
         assert.same({ "hello there" }, event.input_messages)
         assert.equal("codex-tui", event.client)
+        terminal:enter "/side what is two?"
+        terminal:wait_for "Side from main thread"
+        assert.is_true(program.eventually(function() return titles() == 2 end, 20))
+        local aside = place:events(2)[2]
+        assert.equal("what is two?", aside.input_messages[#aside.input_messages])
+        assert.same({ "codex-tui", route }, { aside.client, aside.route })
+        assert.is_true(aside.thread_id ~= event.thread_id)
         async.sleep(1)
-        place:events(1)
-        terminal:enter "/quit"
-        terminal:wait_for "CODE 0"
+        place:events(2)
       end)
     end
   end)

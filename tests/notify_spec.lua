@@ -291,13 +291,101 @@ describe("codex-lua notify", function()
     hook_file("a.lua", recorder "'plain'")
     hook_file("b.lua", ("return { internal = true, run = (function() %s end)() }")
       :format(recorder "'internal'"))
-    assert.equal(0, run({ (payload { client = "codex-tui" }) }).code)
+    local title = assert(files.read(fixtures .. "notify-0.169.0-title.json"))
+    local id = json.decode(title)["thread-id"]
+    assert.equal(0, run({ title }).code)
     assert.equal("internal\n", seen())
     local place = dir .. "/codex/sessions/2026/11/21"
     assert(files.make_dir(place))
-    program.write(place .. "/rollout-2026-11-21T01-28-37-" .. thread .. ".jsonl", "")
-    assert.equal(0, run({ (payload { client = "codex-tui" }) }).code)
+    program.write(place .. "/rollout-2026-11-21T17-01-40-" .. id .. ".jsonl", "")
+    assert.equal(0, run({ (payload { client = "codex-tui", ["thread-id"] = id }) }).code)
     assert.equal("internal\nplain\ninternal\n", seen())
+  end)
+
+  it("tells what was asked with /side, which has no rollout either, with and without history",
+    function()
+      hook_file("a.lua", recorder "event.input_messages[#event.input_messages]")
+      local side = assert(files.read(fixtures .. "notify-0.169.0-side.json"))
+      assert.equal(0, run({ side }).code)
+      assert.equal("what is two?\n", seen())
+      local history = assert(files.read(fixtures .. "history-0.169.0-side.jsonl"))
+      program.write(dir .. "/codex/history.jsonl", ("x"):rep(3 << 20) .. "\n" .. history)
+      local first = json.decode(side)
+      first["input-messages"], first["turn-id"] = json.array { "what is two?" }, nil
+      assert.equal(0, run({ json.encode(first) }).code)
+      local title = json.decode(assert(files.read(fixtures .. "notify-0.169.0-title.json")))
+      assert.equal(0, run({ json.encode(title) }).code)
+      assert.equal("what is two?\nwhat is two?\n", seen())
+    end)
+
+  it("knows from the history what was asked with /side where a Stop hook tells of it", function()
+    hook_file("a.lua", recorder
+      "table.concat(event.input_messages or {}, '|') .. ' ' .. tostring(event.client)")
+    program.write(dir .. "/codex/history.jsonl",
+      (assert(files.read(fixtures .. "history-0.169.0-side.jsonl"))))
+    local input = stop_input("01a1ff0e-89a4-7f92-8424-14cbd042350f",
+      { session_id = "01a1ff0e-7842-77a3-81c8-2149f358f35c" })
+    assert.equal(0, run({ "--stop" }, { input = input }).code)
+    assert.equal("what is two?|and three? codex-tui\n", seen())
+  end)
+
+  it("gives the program before it the bytes that Codex gave, whatever they are", function()
+    local mine = executable("mine", 'for last; do :; done\nprintf %s "$last" >"$HOME/got"\n')
+    local spaced = '{ "type" : "agent-turn-complete",\t"n": 1.50, "turn-id": "x", "n": 2 , '
+      .. '"last-assistant-message":"\\u00e9\\ud800 \xc3\xa9 \\/" }'
+    local invalid = '{"type":"agent-turn-complete","last-assistant-message":"\xff\xfe"}'
+    local long = '{"type":"agent-turn-complete","last-assistant-message":"'
+    long = long .. ("x"):rep(128 * 1024 - 1 - #long - 2) .. '"}' -- the longest argument of Linux
+    for _, text in ipairs { spaced, invalid, "not JSON \x80", "[1]", long } do
+      run { "--chain", json.encode { mine }, text }
+      assert.is_true(text == files.read(dir .. "/got"), text:sub(1, 80))
+      assert(uv.fs_unlink(dir .. "/got"))
+    end
+  end)
+
+  it("hands over text that is no UTF-8 as it is, and writes it down as what can be read", function()
+    hook_file("a.lua", recorder "event.last_assistant_message")
+    hook_file("b.lua", "return function(event) error(event.last_assistant_message, 0) end")
+    run { '{"type":"agent-turn-complete","last-assistant-message":"\xff\xfe"}' }
+    assert.equal("\xff\xfe\n", seen())
+    assert.same({ true, "\u{fffd}\u{fffd}" }, { log()[1].ok, log()[2].why })
+  end)
+
+  --- Without a home in the environment, and as a user of whom nobody knows.
+  local function homeless(words, home)
+    local argv = { "setpriv", "--reuid", "54321", "--clear-groups", "env", "-i" }
+    if home then argv[#argv + 1] = "HOME=" .. home end
+    table.move({ host.program, "notify" }, 1, 2, #argv + 1, argv)
+    return assert(proc.run(table.move(words, 1, #words, #argv + 1, argv), { cwd = "/" }))
+  end
+
+  for how, home in pairs {
+    ["HOME is empty"] = "", ["HOME is relative"] = "x", ["no HOME"] = false,
+  } do
+    it("runs what it can where there is no home, and says so: " .. how, function()
+      if uv.getuid() ~= 0 then return pending "only root can be somebody else" end
+      program.write(dir .. "/named.lua", "return function() print 'ran' end")
+      assert(uv.fs_chmod(dir, tonumber("755", 8)))
+      local mine = executable("mine", "echo chained >&2\n")
+      local result = homeless({ "--chain", json.encode { mine }, dir .. "/named.lua", (payload()) },
+        home)
+      assert.equal(0, result.code, result.stderr)
+      assert.equal("ran\n", result.stdout)
+      local expected = "runs are not written down: there is no home folder"
+      assert.truthy(result.stderr:find(expected, 1, true), result.stderr)
+      result = homeless({ (payload()) }, home)
+      assert.equal(1, result.code)
+      assert.truthy(result.stderr:find("notify.d: there is no home folder", 1, true), result.stderr)
+      assert.is_nil(uv.fs_stat "/.local/state/codex-lua")
+    end)
+  end
+
+  it("finds the home in the passwd file where HOME is empty", function()
+    local result = assert(proc.run({ host.program, "-e", [[
+      local files = require "codex.files"
+      print(files.home() == require("luv").os_get_passwd().homedir, files.config_dir())]] },
+      { env = { HOME = "" , XDG_CONFIG_HOME = false } }))
+    assert.matches("^true\t/.+/%.config/codex%-lua\n$", result.stdout)
   end)
 end)
 
@@ -313,6 +401,50 @@ describe("the log of runs", function()
     local text = files.read(path)
     assert.matches("refused: %[redacted%]", text)
     assert.is_nil(text:find("0123456789abcdef", 1, true))
+  end)
+
+  it("has bounded reasons and names, cut between characters", function()
+    hook_file("a.lua", "return function() error(('\u{e9}'):rep(1 << 20)) end")
+    run { (payload { ["thread-id"] = ("t"):rep(60000) }) }
+    local path = dir .. "/state/codex-lua/notify.jsonl"
+    assert.is_true(uv.fs_stat(path).size < 6000)
+    local entry = log()[1]
+    assert.matches("^[^\0]*\u{e9}%.%.%. %(%d+ bytes%)$", entry.why)
+    assert.truthy(utf8.len(entry.why))
+    assert.matches("^t+%.%.%. %(60000 bytes%)$", entry.thread_id)
+  end)
+
+  it("holds up nobody when it is a FIFO, and that is said", function()
+    hook_file("a.lua", recorder())
+    local path = dir .. "/state/codex-lua/notify.jsonl"
+    assert(files.make_dir(dir .. "/state/codex-lua"))
+    assert.equal(0, assert(proc.run { "mkfifo", path }).code)
+    local text, turn = payload()
+    local result = run({ text }, { timeout = 10 })
+    assert.equal(0, result.code)
+    assert.equal(turn .. "\n", seen())
+    assert.truthy(result.stderr:find("cannot write '" .. path, 1, true), result.stderr)
+  end)
+
+  it("goes on on a line of its own after what a full disk has left", function()
+    hook_file("a.lua", recorder())
+    local path = dir .. "/state/codex-lua/notify.jsonl"
+    assert(files.make_dir(dir .. "/state/codex-lua"))
+    program.write(path, '{"half":"a li')
+    run { (payload()) }
+    run { (payload()) }
+    local lines = {}
+    for line in files.read(path):gmatch "[^\n]+" do lines[#lines + 1] = line end
+    assert.equal(3, #lines)
+    assert.equal('{"half":"a li', lines[1])
+    for i = 2, 3 do assert.is_true(json.decode(lines[i]).ok) end
+  end)
+
+  it("has whole lines when many write at once", function()
+    hook_file("a.lua", "return function() error(('x'):rep(1900)) end")
+    local codex = require "codex"
+    codex.map({ 1, 2, 3, 4, 5, 6, 7, 8 }, function() run { (payload()) } end)
+    assert.equal(8, #log())
   end)
 
   it("begins anew after 1 MiB and keeps the one before", function()

@@ -7,7 +7,16 @@ local M = {}
 
 local function absolute(value) return value and value:sub(1, 1) == "/" and value or nil end
 
-function M.home() return absolute(os.getenv "HOME") or uv.os_homedir() end
+--- The user's home: HOME, or what the passwd file says where that is not set, or is no absolute
+--- path. Raises an error that says so where there is none.
+---@return string
+function M.home()
+  local home = absolute(os.getenv "HOME")
+  local entry = not home and uv.os_get_passwd()
+  home = home or entry and absolute(entry.homedir)
+  return home or error("there is no home folder: HOME is not set to an absolute path, and this "
+    .. "user has none in the passwd file", 0)
+end
 
 local function xdg(variable, default)
   return (absolute(os.getenv(variable)) or M.home() .. default) .. "/codex-lua"

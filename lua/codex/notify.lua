@@ -21,6 +21,7 @@ local LOG_LIMIT = 1 << 20 -- bytes of the log of runs before it begins anew
 local SEEN_FOR = 86400 -- seconds
 local ARGUMENT_LIMIT = 128 * 1024 - 1 -- of Linux, for one argument (MAX_ARG_STRLEN)
 local PROGRAM_TIMEOUT = 60 -- seconds
+local WORD_LIMIT, WHY_LIMIT = 300, 2000 -- bytes of a member in the log, and of a reason
 
 -- ---- Events ------------------------------------------------------------------------------------
 
@@ -34,6 +35,7 @@ local PROGRAM_TIMEOUT = 60 -- seconds
 ---@field input_messages? string[] all that the user said in the thread
 ---@field last_assistant_message? string
 ---@field payload table as Codex sent it
+---@field raw? string the very bytes of its notify program's argument
 ---@field git_branch? string read when it is asked for
 ---@field rollout? string the file where Codex keeps the thread, likewise
 ---@field internal? boolean a thread that Codex keeps for itself
@@ -55,31 +57,43 @@ function lazily.git_branch(event)
   end
 end
 
-local function codex_home()
-  return require("codex.instance").default.home
-end
-
-function lazily.rollout(event)
+--- What Codex keeps of the event's thread, by one of codex.sessions' functions; nil also where
+--- nobody knows where it keeps things.
+local function kept(event, read)
   local id, sessions = event.thread_id, require "codex.sessions"
   if type(id) ~= "string" or not sessions.is_id(id) then return nil end
-  return sessions.rollout(codex_home(), id)
+  local ok, home = pcall(function() return require("codex.instance").default.home end)
+  return ok and sessions[read](home, id) or nil
 end
 
---- A Stop hook does not say what the user said; the rollout does.
+function lazily.rollout(event) return kept(event, "rollout") end
+
+--- A Stop hook does not say what the user said; the rollout does, or, where there is none, the
+--- history of Codex's own interface.
 function lazily.input_messages(event)
   local path = event.rollout
-  return path and require("codex.sessions").user_messages(path) or nil
+  return path and require("codex.sessions").user_messages(path) or kept(event, "typed")
 end
 
 --- Nor who drives Codex: that is whoever began the thread, as far as is known.
 function lazily.client(event)
-  local path = event.route == "hook" and event.rollout
-  return path and require("codex.sessions").originator(path) or nil
+  if event.route ~= "hook" then return nil end
+  local path = event.rollout
+  if path then return require("codex.sessions").originator(path) end
+  return kept(event, "typed") and "codex-tui" or nil
 end
 
---- The interface has titles made in threads that are never written down.
+--- The interface has titles made in threads that are never written down, each with one message and
+--- nothing that the user typed. What is asked with `/side` is not written down either: that he
+--- typed, or, where the interface keeps no history, there are messages before it, those of the
+--- thread that it is beside and of Codex. A Stop hook comes for the user's turns only.
 function lazily.internal(event)
-  return event.client == "codex-tui" and event.thread_id ~= nil and event.rollout == nil
+  if event.route ~= "notify" or event.client ~= "codex-tui" or event.thread_id == nil then
+    return false
+  end
+  local said = event.input_messages
+  local is_alone = type(said) ~= "table" or #said <= 1
+  return is_alone and event.rollout == nil and kept(event, "typed") == nil
 end
 
 function Event.__index(event, name)
@@ -98,11 +112,12 @@ end
 
 --- The event that a payload of Codex's notify stands for. Members keep their names, in snake_case.
 ---@param payload table
+---@param raw? string the text that it was read from
 ---@return codex.NotifyEvent
-function M.event(payload)
+function M.event(payload, raw)
   local event = {}
   for name, value in pairs(payload) do event[name:gsub("-", "_")] = present(value) end
-  event.route, event.payload = "notify", payload
+  event.route, event.payload, event.raw = "notify", payload, raw
   local kind = type(payload.type) == "string" and payload.type or "unknown"
   event.type = types[kind] or kind:gsub("-", "_")
   return setmetatable(event, Event)
@@ -136,10 +151,11 @@ function M.turn_event(turn, more)
   return setmetatable(event, Event)
 end
 
---- The payload as Codex would write it.
+--- The payload as Codex has written it, or would write it.
 ---@param event codex.NotifyEvent
 ---@return string
 function M.payload(event)
+  if event.raw then return event.raw end
   if event.route == "notify" then return json.encode(event.payload, { repair = true }) end
   local kind = event.type == "turn_complete" and "agent-turn-complete" or event.type:gsub("_", "-")
   return json.encode({
@@ -191,25 +207,52 @@ local function open_log()
   return nil, "it is no regular file"
 end
 
+--- A text of others' that is not longer than that, and shows where it was cut.
+local function bounded(text, limit)
+  if text == nil then return nil end
+  text = tostring(text)
+  if #text <= limit then return text end
+  local last = limit
+  while last > 0 and text:byte(last + 1) & 0xC0 == 0x80 do last = last - 1 end
+  return ("%s... (%d bytes)"):format(text:sub(1, last), #text)
+end
+
+local function entry_of(event, outcome)
+  local entry = {
+    time = os.date "!%Y-%m-%dT%H:%M:%SZ", ok = outcome.ok, skipped = outcome.skipped,
+    hook = bounded(outcome.hook, WORD_LIMIT),
+    why = outcome.why and bounded(log.redact(bounded(outcome.why, 2 * WHY_LIMIT)), WHY_LIMIT),
+    seconds = outcome.seconds and math.floor(outcome.seconds * 1e4) / 1e4,
+  }
+  for _, name in ipairs { "type", "thread_id", "turn_id", "route" } do
+    entry[name] = event and bounded(event[name], WORD_LIMIT)
+  end
+  return json.encode(entry, { repair = true }) .. "\n"
+end
+
+--- Appends whole lines: in one write, and after what a full disk has left of another one.
+local function append(fd, text)
+  local path, stat = M.log_path(), uv.fs_fstat(fd)
+  local reader = stat and stat.size > 0 and uv.fs_open(path, "r", 0)
+  local last = reader and uv.fs_read(reader, 1, stat.size - 1)
+  if reader then uv.fs_close(reader) end
+  if last and last ~= "\n" then text = "\n" .. text end
+  local written, message = uv.fs_write(fd, text)
+  if written and written < #text then return "only a part of it fits" end
+  return not written and message or nil
+end
+
 --- Writes down how hooks went; that this fails is said, and no reason to stop.
 ---@param event? codex.NotifyEvent
 ---@param outcomes table[]
 function M.write_down(event, outcomes)
   local lines = {}
-  for i, outcome in ipairs(outcomes) do
-    lines[i] = json.encode({
-      time = os.date "!%Y-%m-%dT%H:%M:%SZ", type = event and event.type,
-      thread_id = event and event.thread_id, turn_id = event and event.turn_id,
-      route = event and event.route, hook = outcome.hook, ok = outcome.ok,
-      skipped = outcome.skipped, why = outcome.why and log.redact(outcome.why),
-      seconds = outcome.seconds and math.floor(outcome.seconds * 1e4) / 1e4,
-    }, { repair = true }) .. "\n"
-  end
+  for i, outcome in ipairs(outcomes) do lines[i] = entry_of(event, outcome) end
   if #lines == 0 then return end
-  local fd, message = open_log()
+  local ok, fd, message = pcall(open_log)
+  if not ok then return log.error("runs are not written down: %s", fd) end
   if fd then
-    local written, problem = uv.fs_write(fd, table.concat(lines))
-    message = not written and problem or nil
+    message = append(fd, table.concat(lines))
     uv.fs_close(fd)
   end
   if message then log.error("cannot write '%s': %s", M.log_path(), message) end
@@ -234,7 +277,9 @@ local function is_new(event)
   local id = event.turn_id
   if event.route == "hook" and event.payload.stop_hook_active == true then return true end
   if type(id) ~= "string" or not require("codex.sessions").is_id(id) then return true end
-  local dir = files.state_dir() .. "/seen"
+  local has_place, state = pcall(files.state_dir)
+  if not has_place then return true end
+  local dir = state .. "/seen"
   local name = ("%s.%s"):format(id, event.type):gsub("[^%w.-]", "_"):sub(1, 200)
   local fd, _, code = uv.fs_open(dir .. "/" .. name, "wx", tonumber("600", 8))
   if code == "ENOENT" then
@@ -253,12 +298,19 @@ function M.folder() return files.config_dir() .. "/notify.d" end
 
 local function hooks_for(paths)
   if paths and #paths > 0 then return hook.load_all(paths) end
-  local found, err = plugin.files(M.folder(), "io")
+  local has_place, folder = pcall(M.folder)
+  if not has_place then return {}, { { name = "notify.d", err = folder } } end
+  local found, err = plugin.files(folder, "io")
   if not found then return {}, { { name = "notify.d", err = err } } end
   return hook.load_all(found)
 end
 
-local function chained(event, program)
+--- Calls the program that was there before us, as Codex would have.
+---@async
+---@param program string[]
+---@param event codex.NotifyEvent|{ raw: string }
+---@return codex.HookOutcome
+function M.chain(program, event)
   local result, err = M.run(program, event)
   if result and result.code ~= 0 then err = ("it ended with code %d"):format(result.code) end
   return { hook = "chain: " .. program[1], ok = err == nil, why = err and tostring(err) or nil,
@@ -293,7 +345,7 @@ function M.deliver(event, opts)
   opts = opts or {}
   local outcomes = {}
   if opts.again or is_new(event) then outcomes = tell(event, opts.files) end
-  if opts.chain then table.insert(outcomes, chained(event, opts.chain)) end
+  if opts.chain then table.insert(outcomes, M.chain(opts.chain, event)) end
   M.write_down(event, outcomes)
   return outcomes
 end

@@ -5,6 +5,8 @@ local json = require "codex.json"
 
 local M = {}
 
+local HISTORY_LIMIT = 1 << 20 -- bytes of the history that are looked at
+
 --- Whether a text is a thread id (any UUID), as Codex decides it.
 ---@param text string
 ---@return boolean
@@ -136,6 +138,27 @@ function M.user_messages(path)
     end
   end
   return list
+end
+
+--- What the user has typed into Codex's own interface in a thread, as far as it is still among the
+--- last entries of its history. Threads that it keeps for itself are not there, and those without a
+--- rollout, as of `/side`, are.
+---@param home string CODEX_HOME
+---@param id string
+---@return string[]? nil: nothing
+function M.typed(home, id)
+  local file <close> = io.open(home .. "/history.jsonl")
+  if not file then return nil end
+  local size = file:seek "end"
+  file:seek("set", math.max(0, size - HISTORY_LIMIT))
+  local list = {}
+  for line in file:read "a":gmatch "[^\n]+" do
+    local entry = line:find(id, 1, true) and json.decode(line)
+    if type(entry) == "table" and entry.session_id == id and type(entry.text) == "string" then
+      list[#list + 1] = entry.text
+    end
+  end
+  return #list > 0 and list or nil
 end
 
 --- The newest thread that was written to since a moment, and its folder.
