@@ -43,7 +43,8 @@ BIND_OBJ := $(patsubst bindings/%.c,$(BUILD)/bindings/%.o,\
               $(filter-out $(LOADABLE:%=bindings/%.c),$(wildcard bindings/*.c)))
 LIB_OBJ  := $(HOST_OBJ) $(BIND_OBJ)
 MODULES  := $(LOADABLE:%=$(BUILD)/lib/codex/core/%.so)
-C_FILES  := $(wildcard host/*.[ch] bindings/*.[ch] tests/core/*.[ch] tests/fuzz/*.c examples/*.c)
+C_FILES  := $(wildcard host/*.[ch] bindings/*.[ch] tests/core/*.[ch] tests/fuzz/*.c \
+              tests/torture/*.c examples/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/*_test.c))
 
 # What tests run in: nothing of the user's is read or written, nobody's account is used.
@@ -167,7 +168,7 @@ ASAN    = UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=quarantine_size_mb=8 \
           CFLAGS="-O1 -g -fno-omit-frame-pointer"
 # Not those where nearly all time is Codex's own; they run in `make test`.
 LIVE       := $(wildcard tests/*_codex_spec.lua) $(foreach s,approval_old_codex daemon differential \
-                examples flags foreign login matrix setup,tests/$(s)_spec.lua)
+                examples flags foreign login matrix setup torture,tests/$(s)_spec.lua)
 ASAN_SPECS  = $(if $(filter tests,$(SPECS)),$(filter-out $(LIVE),$(wildcard tests/*_spec.lua)),$(SPECS))
 asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
 	@$(ASAN) all core-tests
@@ -202,6 +203,10 @@ differential: deps ## mutated messages to Codex and through the launcher; MUTANT
 matrix: deps ## whatever goes wrong, by policy: the table of what Codex was allowed
 	@$(MAKE) --no-print-directory all
 	@$(RUN) $(BUILD)/codex-lua tests/differential/table.lua
+
+torture: deps ## every system call of a lifecycle hook fails, every signal comes: SEED=1 CODEX_RUNS=20
+	@$(MAKE) --no-print-directory all
+	@$(RUN) $(BUILD)/codex-lua tests/torture/run.lua
 
 # ---- Run ------------------------------------------------------------------------------------------
 bench: deps ## measures start-up, children, parsing
@@ -263,5 +268,5 @@ help: ## this list
 
 FORCE:
 -include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
-.PHONY: all deps test core-tests suite check lint format asan valgrind fuzz differential matrix bench demo \
-        install uninstall clean help FORCE
+.PHONY: all deps test core-tests suite check lint format asan valgrind fuzz differential matrix \
+        torture bench demo install uninstall clean help FORCE

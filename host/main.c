@@ -40,12 +40,16 @@ static int exit_code(int code) {
   return code == EXIT_INTERRUPTED && first_signal ? EXIT_SIGNAL + first_signal : code;
 }
 
-static void set_signals(void) {
+static void handle_signals(void) {
   struct sigaction action = {.sa_handler = on_signal}, hangup;
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
   sigaction(SIGHUP, NULL, &hangup);
   if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, NULL); /* or it is nohup's wish */
+}
+
+static void set_signals(void) {
+  if (!cx_is_supervised()) handle_signals(); /* or a signal ends us, and the supervisor answers */
   signal(SIGPIPE, SIG_IGN);
   signal(SIGCHLD, SIG_DFL); /* where it is ignored the kernel would reap our children itself */
 }

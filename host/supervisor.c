@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -58,11 +59,13 @@ static struct {
   volatile sig_atomic_t answering;
 } state = {.limit_ms = DEFAULT_LIMIT_MS, .report = -1, .printed = -1, .null = -1};
 
-static int64_t now_ms(void) {
+static int64_t clock_ms(clockid_t clock) {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(clock, &t);
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
+
+static int64_t now_ms(void) { return clock_ms(CLOCK_MONOTONIC); }
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
@@ -210,12 +213,29 @@ static void set_signals(void) {
   set_mask(false);
 }
 
+/* Milliseconds since the shell that runs us was started: Codex counts from there. */
+static int64_t lost_ms(void) {
+  enum { FIELDS = 20 }; /* from the one after the name to the time of the start */
+  char text[1024];
+  snprintf(text, sizeof text, "/proc/%d/stat", (int)getppid());
+  int fd = open(text, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  text[n > 0 ? n : 0] = '\0';
+  const char *at = strrchr(text, ')');
+  for (int i = 0; at && i < FIELDS; i++) at = strchr(at + 1, ' ');
+  if (!at) return 0;
+  int64_t ms = clock_ms(CLOCK_BOOTTIME) - atoll(at) * 1000 / sysconf(_SC_CLK_TCK);
+  return ms > 0 && ms < state.limit_ms / 2 ? ms : 0; /* or it is no shell of Codex's */
+}
+
 /* Has the kernel kill us before Codex's time is over: what is stopped cannot answer, but the shell
  * that waits for it can. */
 static void set_alarm(void) {
   timer_t timer;
   struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
-  int64_t ms = state.limit_ms - (state.limit_ms > 5000 ? 500 : state.limit_ms / 10);
+  int64_t ms = state.started + state.limit_ms - now_ms();
+  ms -= state.limit_ms > 5000 ? 500 : state.limit_ms / 10;
   struct itimerspec when = {.it_value = {ms / 1000, (long)(ms % 1000) * 1000000}};
   if (timer_create(CLOCK_MONOTONIC, &event, &timer) == 0) timer_settime(timer, 0, &when, NULL);
 }
@@ -289,6 +309,8 @@ static bool leave(const int report[2], const int printed[2]) {
          close_range(REPORT + 1, ~0U, 0) == 0;
 }
 
+bool cx_is_supervised(void) { return state.parent != 0 && state.worker == 0; }
+
 /* `codex-lua hook ...` as `codex-lua hook --worker ...` */
 static char **worker_arguments(int argc, char **argv) {
   static char worker[] = "--worker";
@@ -354,15 +376,15 @@ static void open_standard_streams(void) {
 
 char **cx_supervise(int argc, char **argv) {
   if (!is_run_by_codex(argc, argv)) return argv;
-  state.started = now_ms();
-  state.parent = getpid();
-  set_signals();
-  open_standard_streams();
   parse(argv + 2);
+  state.started = now_ms() - lost_ms();
+  set_alarm();
+  set_signals();
+  state.parent = getpid();
+  open_standard_streams();
   if (isatty(STDIN_FILENO))
     wrong_usage("Codex runs this, with JSON on standard input; see codex-lua help hook", "");
   state.last = state.started + state.limit_ms * 8 / 10;
-  set_alarm();
   int report[2], printed[2];
   if (pipe2(report, O_CLOEXEC) != 0 || pipe2(printed, O_CLOEXEC) != 0)
     finish("there is no descriptor left");

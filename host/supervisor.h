@@ -12,6 +12,7 @@
 #ifndef CX_SUPERVISOR_H
 #define CX_SUPERVISOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What the worker says on descriptor 3: this, then so many bytes of each text. A byte 1 in a text
@@ -31,5 +32,9 @@ enum { CX_VERDICT_ROOM = 4 << 20 };
 /* Takes the arguments of the program. Where they are those with which Codex runs hooks, this does
  * not come back but in the worker, and then with the arguments of that; otherwise with `argv`. */
 char **cx_supervise(int argc, char **argv);
+
+/* Whether this process is a worker, which must not live on after a signal: what was interrupted has
+ * judged nothing. */
+bool cx_is_supervised(void);
 
 #endif

@@ -56,6 +56,7 @@ local function say(line, is_last)
   local function text(of) return ((of or ""):gsub("\1", " "):gsub(why, "\1")) end
   local reply = line.reply
   local out, reason, note = text(reply.out), text(reply.refusal), line.note or ""
+  if reply.code == 2 and #out + #reason + #note > ROOM then out = "" end -- the other way to say it
   if #out + #reason + #note > ROOM then error("an answer is longer than 4 MiB", 0) end
   local last_ms = math.floor((line.last or 0) * 1000)
   write(string.pack("=I4I4I4I4I4I4", is_last and 1 or 0, reply.code, last_ms, #out, #reason, #note)

@@ -166,13 +166,21 @@ end
 local rank = { allow = 1, ask = 2, deny = 3 }
 
 --- White space beyond ASCII, as Unicode has it: Codex takes a reason of nothing else for none.
-local blanks = { "\u{85}", "\u{A0}", "\u{1680}", "\u{2000}", "\u{2001}", "\u{2002}", "\u{2003}",
-  "\u{2004}", "\u{2005}", "\u{2006}", "\u{2007}", "\u{2008}", "\u{2009}", "\u{200A}", "\u{2028}",
-  "\u{2029}", "\u{202F}", "\u{205F}", "\u{3000}" }
+local blanks = require("codex.options").set {
+  "\u{85}", "\u{A0}", "\u{1680}", "\u{2000}", "\u{2001}", "\u{2002}", "\u{2003}", "\u{2004}",
+  "\u{2005}", "\u{2006}", "\u{2007}", "\u{2008}", "\u{2009}", "\u{200A}", "\u{2028}", "\u{2029}",
+  "\u{202F}", "\u{205F}", "\u{3000}",
+}
 
 local function is_said(text)
-  for _, blank in ipairs(blanks) do text = text and text:gsub(blank, "") end
-  return text ~= nil and text:find "%S" ~= nil
+  local at = 1
+  while text do
+    at = text:match("^%s+()", at) or at
+    local size = blanks[text:sub(at, at + 1)] and 2 or blanks[text:sub(at, at + 2)] and 3
+    if not size then return at <= #text end
+    at = at + size
+  end
+  return false
 end
 
 local function add(list, text)

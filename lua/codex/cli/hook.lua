@@ -128,8 +128,15 @@ local without_us = {
     .. "\"stopReason\":\"codex-lua hook: the program cannot be run\"}'; }" },
 }
 
-local function command_line(mode, limit, file)
-  local line = cli.shell { PROGRAM, "hook", "--limit", tostring(limit), "--fail", mode, file }
+--- The line that Codex has run.
+---@param mode "open"|"closed"|"halt"
+---@param limit number seconds
+---@param file string
+---@param program? string[] in place of ours, for tests
+---@return string
+function M.command_line(mode, limit, file, program)
+  local line = ("%s hook --limit %g --fail %s %s"):format(cli.shell(program or { PROGRAM }), limit,
+    mode, cli.shell { file })
   return without_us[mode][1] .. line .. without_us[mode][2]
 end
 
@@ -142,7 +149,7 @@ local function wanted_hook(args)
   limit = math.tointeger(limit)
   return {
     event = args.event, matcher = args.matcher, timeout = limit,
-    command = command_line(mode, limit, args.file),
+    command = M.command_line(mode, limit, args.file),
   }
 end
 
