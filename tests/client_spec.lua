@@ -142,17 +142,20 @@ describe("connecting", function()
 
   it("leaves no server when its task is cancelled meanwhile", function()
     local file = os.tmpname()
-    local answer, err = async.timeout(0.5, function()
-      return try_connect(([[
-        local f = io.open(%q, "w") f:write(uv.os_getpid()) f:close()
-        on["initialize"] = function() end
-      ]]):format(file))
-    end)
+    local task = async.spawn(try_connect, ([[
+      local f = io.open(%q, "w") f:write(uv.os_getpid()) f:close()
+      on["initialize"] = function() end
+    ]]):format(file))
+    local pid
+    assert(program.eventually(function()
+      local f <close> = assert(io.open(file))
+      pid = tonumber(f:read "a")
+      return pid
+    end, 60), "the server had not started")
+    task:cancel()
+    local answer, err = task:join()
     assert.is_nil(answer)
-    assert.equal("timeout", err.kind)
-    local f = assert(io.open(file))
-    local pid = assert(tonumber(f:read "a"), "the server had not started")
-    f:close()
+    assert.equal("cancelled", err.kind)
     os.remove(file)
     assert.is_true(program.eventually(function() return not program.alive(pid) end, 3))
   end)
