@@ -7,6 +7,7 @@
 local Random = require "tests.differential.random"
 local async = require "codex.async"
 local mutate = require "tests.differential.mutate"
+local second_client = require "tests.differential.second"
 local seeds = require "tests.differential.seeds"
 local sessions = require "tests.differential.session"
 
@@ -52,6 +53,11 @@ end
 
 local function values_of(session, mutant)
   return { marker = session:marker(name_of(mutant)), cwd = session.cwd }
+end
+
+--- A turn that tells what a mutant has made of its thread.
+local function start_turn_of(session, mutant, thread)
+  if thread then session:start_turn(thread, "touch " .. session:marker(name_of(mutant))) end
 end
 
 -- ---- Directly ----------------------------------------------------------------------------------
@@ -124,6 +130,9 @@ local function direct_batch(session, list, stock)
   end
   for i, mutant in ipairs(list) do session:send(M.line(mutant, prepared[i])) end
   local alive = session:barrier()
+  for i, mutant in ipairs(list) do
+    if mutant.seed.then_turn then start_turn_of(session, mutant, prepared[i].thread) end
+  end
   if alive then settle(session, stock, prepared) end
   if alive and list[1].seed.slow then
     async.sleep(0.1)
@@ -222,6 +231,8 @@ M.policies = {
     while model do codex.sleep(3600) end
     return "decline" ]] },
   absent = { arguments = {} },
+  shared = { arguments = { "--listen", "stdio://", "--listen", "unix://FOLDER/socket" },
+    shared = true },
   late = { arguments = { "--policy-timeout", "0.02" }, decide = [[
     pcall(codex.sleep, 0.05)
     return "accept" ]] },
@@ -260,7 +271,9 @@ local function policy_session(given)
     binary = given.binary, launcher = arguments,
     policies = { policy.decide and policy_text:format(given.policy, policy.decide) },
   }
+  session.own_threads = given.policy == "accepting"
   session.stays_open, session.asked_before = given.policy == "declining", 0
+  if policy.shared then session.second = second_client(session.folder .. "/socket") end
   return session
 end
 
@@ -268,6 +281,7 @@ local function ready(session)
   session.raised = {}
   session.shared = assert(session:open_thread())
   for _ = 2, session.stays_open and OPEN or THREADS do assert(session:open_thread()) end
+  if session.second then assert(session.second:connect(), "nobody listens on the socket") end
   if not session.stays_open then return end
   raise_questions(session, OPEN - 1)
   local wanted = session.asked_before + OPEN - 1
@@ -289,11 +303,24 @@ local function launcher_batch(session, list)
   for _, mutant in ipairs(list) do
     local values = values_of(session, mutant)
     values.thread, values.ask = session.shared, guess(session, mutant)
-    session:send(M.line(mutant, values))
+    if session.own_threads and mutant.seed.needs == "turns" then
+      session.shared = session:open_thread()
+      values.thread = session.shared
+    end
+    local line = M.line(mutant, values)
+    local sent = session.second and mutant.number % 2 == 0 and session.second:send(line)
+    if not sent then session:send(line) end
   end
-  local alive = session:barrier()
+  local alive = session:barrier() and not session.dead
+  if alive and session.second and not session.second:barrier() then
+    session.second:close()
+    alive = session.second:connect()
+  end
+  for _, mutant in ipairs(list) do
+    if mutant.seed.then_turn then start_turn_of(session, mutant, session.shared) end
+  end
   session:traces()
-  return alive and not session.dead
+  return alive
 end
 
 local function launcher_list(session, list, size, ended)
@@ -315,7 +342,7 @@ end
 
 --- Sends mutants through the launcher.
 ---@async
----@param given { binary: string, policy: "declining"|"absent"|"late"|"accepting" }
+---@param given { binary: string, policy: string } policy: a name of M.policies
 ---@param list tests.Mutant[]
 ---@return table<string, true> traces all that should not be there
 ---@return tests.Mutant[] ended those after which it answered no more
@@ -326,6 +353,7 @@ function M.through(given, list)
   launcher_list(session, list, BATCH, ended)
   session:quiet(5, session.stays_open and session.raised)
   async.sleep(0.5)
+  if session.second then session.second:close() end
   return session:traces(), ended
 end
 
@@ -449,8 +477,8 @@ local function note_direct(report, mutant, outcome)
 end
 
 --- Which policy a chunk meets: most of them the one that leaves questions open.
-local turns = { "declining", "absent", "declining", "declining", "late", "declining", "absent",
-  "declining", "declining", "declining" }
+local turns = { "declining", "absent", "declining", "shared", "late", "declining", "absent",
+  "declining", "shared", "declining" }
 
 ---@class tests.CampaignOptions
 ---@field binary string Codex

@@ -39,6 +39,7 @@ end
 ---@field method? string of the captured message; nil: an answer
 ---@field needs? "thread"|"turns"|"command"|"patch" what must be there for it
 ---@field weight number how often it is taken
+---@field then_turn? boolean a turn of ours then tells what it did
 ---@field slow? boolean what it does takes a turn
 ---@field arm fun(message: table, values: table)
 ---@type tests.Seed[]
@@ -146,6 +147,17 @@ M.list = {
       tree.set(message, values.thread, "params", "threadId")
       tree.set(message, text_input("ask touch " .. values.marker), "params", "input")
       tree.set(message, "auto_review", "params", "approvalsReviewer")
+    end,
+  },
+  {
+    name = "thread/settings/update", from = "0.169.0-misc", method = "thread/name/set", weight = 1,
+    needs = "turns", then_turn = true,
+    arm = function(message, values)
+      tree.set(message, "thread/settings/update", "method")
+      message[#message].value = tree.parse "{}"
+      tree.set(message, values.thread, "params", "threadId")
+      tree.set(message, "never", "params", "approvalPolicy")
+      tree.set(message, full_access, "params", "sandboxPolicy")
     end,
   },
   {

@@ -67,9 +67,9 @@ local function take(session, message)
   local params = type(message.params) == "table" and message.params or {}
   if message.method and message.id ~= nil then
     table.insert(session.asked, { id = message.id, text = json.encode(params) })
-  elseif message.method == "turn/started" then
+  elseif message.method == "turn/started" and session.threads[params.threadId] then
     session.threads[params.threadId] = "busy"
-  elseif message.method == "turn/completed" then
+  elseif message.method == "turn/completed" and session.threads[params.threadId] then
     session.threads[params.threadId] = "idle"
   elseif message.method == nil and message.id ~= nil then
     local own = session.waiting[message.id]

@@ -10,6 +10,6 @@ return {
   lacks = {
     latest = {}, middle = {},
     old = set { "process/spawn", "fs/writeFile", "fs/copy", "thread/shellCommand",
-      "turn/start, another reviewer" },
+      "turn/start, another reviewer", "thread/settings/update" },
   },
 }
