@@ -2,7 +2,7 @@
 --- listen, and a program that was there before us.
 ---
 --- Codex starts its notify program with the payload as the last argument, without a terminal, and
---- may be gone before it ends. Codex 0.140 and later has Stop hooks as well, which give the payload
+--- may be gone before it ends. Codex 0.128 and later has Stop hooks as well, which give the payload
 --- on standard input, where it may have any size: an argument of more than 128 KiB never arrives.
 --- Both routes make the same event, and a turn that comes by both is told once.
 

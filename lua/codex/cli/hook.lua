@@ -170,7 +170,7 @@ local function report(setup, key)
   for _, each in ipairs(all_hooks(setup)) do
     if each.key == key then
       say("Installed, and trusted as %s\n(%s). `codex-lua hook uninstall` takes it out again.",
-        key, each.hash)
+        key, each.hash or "this Codex runs hooks without being told that they are trusted")
       if not each.enabled then fail "the hook is disabled in config.toml; it does not run" end
       if each.trust ~= "trusted" then fail("Codex takes it for " .. each.trust) end
     end
