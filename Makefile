@@ -35,7 +35,7 @@ ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
 CORE     := err buf redact log lines json scan rpc envelope spawn watch proc pipe link paths attach boot state host
-BOOT     := async binary capability command error events exec files flags guard hook instance json log \
+BOOT     := async binary capability class command environment error events exec files flags guard hook instance json log \
             notify options plugin proc sessions stream toml wakeup
 LOADABLE := httpd http edit ws
 HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)

@@ -8,7 +8,9 @@
   XX(async)                                                                                        \
   XX(binary)                                                                                       \
   XX(capability)                                                                                   \
+  XX(class)                                                                                        \
   XX(command)                                                                                      \
+  XX(environment)                                                                                  \
   XX(error)                                                                                        \
   XX(events)                                                                                       \
   XX(exec)                                                                                         \

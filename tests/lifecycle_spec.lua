@@ -187,7 +187,7 @@ describe("an answer", function()
     { "pre_tool_use", "{ input = {} }", "a string `command`" },
     { "pre_tool_use", '{ input = "ls" }', "input must be a table, got a string" },
     { "pre_tool_use", '{ input = { "ls" } }', "must be a JSON object" },
-    { "pre_tool_use", "{ input = { command = print } }", "must be a JSON object" },
+    { "pre_tool_use", "{ input = { command = print } }", "a function is no plain value" },
     { "pre_tool_use", '{ decision = "deny", input = { command = "x" } }', "it refused, and gave" },
     { "permission_request", '{ input = { command = "x" } }', "answered input" },
     { "permission_request", '{ context = "C" }', "answered context" },

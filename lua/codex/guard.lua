@@ -24,7 +24,7 @@ local held = 0 -- nanoseconds that guarded code has kept the loop from turning
 
 --- What runs for at most so long. It is the limit of its task and of those that it starts.
 local Job = {}
-Job.__index = Job
+Job.__index = require("codex.class").methods(Job)
 
 --- When its time is over: later by what others held it up.
 function Job:deadline() return self.last + held - self.held - self.own end
@@ -63,6 +63,30 @@ local function stop(job)
   log.warn("%s does not end although its time is over", job.name)
   core.limit(job.co, true)
 end
+
+local TEXT_LIMIT = 4096 -- bytes of what somebody else's code says is wrong
+
+--- A value as a bounded text. Its metamethods may run: it is to be called under a limit.
+---@param value any
+---@return string
+function M.text(value)
+  local ok, text = pcall(tostring, value)
+  if not ok then return ("a %s that cannot be shown"):format(type(value)) end
+  return text:sub(1, TEXT_LIMIT)
+end
+
+local function passed(ok, value, ...)
+  if ok then return true, value, ... end
+  if rawequal(value, host.exit) then error(value, 0) end
+  return false, M.text(value)
+end
+
+--- Calls a function: true and its values, or false and the text of what it raised, which is made in
+--- here, as it may run more of the code that raised it.
+---@param fn fun(...: any): ...
+---@return boolean
+---@return any ...
+function M.safely(fn, ...) return passed(pcall(fn, ...)) end
 
 ---@class codex.Outcome
 ---@field timed_out? boolean

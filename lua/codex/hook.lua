@@ -8,16 +8,15 @@
 --- They run side by side, each with its time limit. One that fails, hangs, loops or calls os.exit
 --- stops neither the others nor us.
 
-local E = require "codex.error"
 local async = require "codex.async"
 local guard = require "codex.guard"
 local options = require "codex.options"
+local pack = require "codex.core.pack"
 local plugin = require "codex.plugin"
 
 local M = {}
 
 M.TIMEOUT = 10 -- seconds, where a hook names none
-local LOAD_TIMEOUT = 3 -- seconds for a file, which is only to say what there is
 
 ---@class codex.Hook
 ---@field name? string the file's, where it is absent
@@ -31,7 +30,7 @@ local LOAD_TIMEOUT = 3 -- seconds for a file, which is only to say what there is
 local known = options.set { "name", "on", "when", "run", "timeout", "internal", "fail" }
 
 local Hook = {}
-Hook.__index = Hook
+Hook.__index = require("codex.class").methods(Hook)
 Hook.__name = "codex.hook"
 
 --- What a file's hooks may be for: what Codex has lifecycle hooks for, what notify tells, and how a
@@ -110,17 +109,6 @@ end
 
 -- ---- Files -------------------------------------------------------------------------------------
 
---- The globals of a hook: ours, but that os.exit ends the hook and not the program. What it sets
---- stays with it.
-local function globals()
-  local own_os = setmetatable({
-    exit = function() error("a hook cannot end the program with os.exit", 2) end,
-  }, { __index = os })
-  local env = setmetatable({ os = own_os }, { __index = _G })
-  env._G = env
-  return env
-end
-
 local function hook_of(value, name)
   local hook = M.new(value, name)
   check_events(hook.on)
@@ -160,16 +148,7 @@ end
 ---@param path string
 ---@return codex.Hook[]?
 ---@return codex.Error? error of kind `io`, with file and line where it has them
-function M.load(path)
-  local outcome = guard.run(path, LOAD_TIMEOUT, plugin.load, path, "io", globals())
-  if outcome.timed_out then
-    return nil, E.new("io", ("%s: was not read in within %g seconds"):format(path, LOAD_TIMEOUT))
-  end
-  if outcome[2] then return nil, outcome[2] end
-  local ok, list = pcall(hooks_of, outcome[1], plugin.name(path))
-  if ok then return list end
-  return nil, E.new("io", ("%s: %s"):format(path, tostring(list)))
-end
+function M.load(path) return plugin.load(path, "io", hooks_of) end
 
 --- Reads files; those that cannot be used are problems of their own and do not stop the others.
 ---@async
@@ -199,9 +178,30 @@ end
 ---@field why? string what went wrong
 ---@field seconds number
 
-local function call(hook, event)
+--- The event for one hook: what another one did to its own does not show.
+local function copy(event)
+  local plain = {}
+  for name, value in next, event do
+    local ok, own = pcall(pack.copy, value)
+    if ok then plain[name] = own else plain[name] = value end
+  end
+  return setmetatable(plain, getmetatable(event))
+end
+
+local function ask(hook, event)
   if hook.when and not hook.when(event) then return "skipped" end
   return "ran", hook.run(event)
+end
+
+--- Calls a hook, and does all that might run more of its code: the tables that come out are plain.
+local function call(hook, event)
+  local ok, how, value, why = guard.safely(ask, hook, event)
+  if not ok then return "failed", how end
+  if value == nil and why ~= nil then return "failed", guard.text(why) end
+  if type(value) ~= "table" then return how, value end
+  local is_plain, plain = pcall(pack.copy, value)
+  if is_plain then return how, plain end
+  return "failed", "what it returned: " .. guard.text(plain)
 end
 
 --- Runs one hook with this event.
@@ -213,14 +213,14 @@ end
 function M.run(hook, event, limit)
   local uv = require "luv"
   local started, seconds = uv.hrtime(), math.min(hook.timeout, limit or math.huge)
-  local got = guard.run("hook " .. hook.name, seconds, call, hook, event)
+  local got = guard.run("hook " .. hook.name, seconds, call, hook, copy(event))
   local outcome = { hook = hook.name, ok = false, seconds = (uv.hrtime() - started) / 1e9 }
   if got.timed_out then
     outcome.why = ("timed out after %g seconds"):format(seconds)
   elseif got.err ~= nil then
-    outcome.why = tostring(got.err)
-  elseif got[2] == nil and got[3] ~= nil then
-    outcome.why = tostring(got[3])
+    outcome.why = guard.text(got.err)
+  elseif got[1] == "failed" then
+    outcome.why = got[2]
   else
     outcome.ok, outcome.skipped, outcome.value = true, got[1] == "skipped" or nil, got[2]
   end

@@ -37,7 +37,7 @@ local INTERNAL_ERROR, REFUSED = link.codes.internal_error, -32000
 ---@class codex.Session
 ---@field server codex.Link
 local Session = {}
-Session.__index = Session
+Session.__index = require("codex.class").methods(Session)
 Session.__name = "codex.session"
 
 ---@class codex.Front a client
@@ -46,7 +46,7 @@ Session.__name = "codex.session"
 ---@field name? string name and version that it gave itself
 ---@field introduced? "asked"|"done" of several clients: whether it has introduced itself
 local Front = {}
-Front.__index = Front
+Front.__index = require("codex.class").methods(Front)
 
 --- A list may change while one goes through it.
 local function copy(list) return table.move(list, 1, #list, 1, {}) end

@@ -136,7 +136,7 @@ function M.margins(limit)
 end
 
 local Run = {}
-Run.__index = Run
+Run.__index = require("codex.class").methods(Run)
 
 function Run:is_closed(hook)
   local said = hook and hook.fail or self.opts.fail

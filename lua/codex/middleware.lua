@@ -30,7 +30,7 @@ local known = options.set { "name", "from", "on", "results", "handle" }
 
 ---@class codex.Middleware: codex.MiddlewareOptions
 local Middleware = {}
-Middleware.__index = Middleware
+Middleware.__index = require("codex.class").methods(Middleware)
 Middleware.__name = "codex.middleware"
 
 local function check_methods(where, on)
@@ -90,11 +90,7 @@ end
 ---@return codex.Middleware[]?
 ---@return codex.Error? kind `policy`: it cannot be used, with its name; kind `io`: not read
 function M.load(path)
-  local value, err = require("codex.plugin").load(path, "policy")
-  if err then return nil, err end
-  local ok, list = pcall(layers_of, value)
-  if not ok then return nil, E.new("policy", ("%s: %s"):format(path, tostring(list))) end
-  return list
+  return require("codex.plugin").load(path, "policy", layers_of)
 end
 
 -- ---- Messages ----------------------------------------------------------------------------------
@@ -205,7 +201,7 @@ end
 
 --- The middlewares that one side's messages pass, by method.
 local Chain = {}
-Chain.__index = Chain
+Chain.__index = require("codex.class").methods(Chain)
 
 local function add(chain, middleware)
   local methods = middleware.on or "*"
@@ -302,6 +298,7 @@ end
 --- what is to be sent instead
 ---@param session codex.Session
 function M.pass(list, message, session)
+  session = require("codex.environment").session(session)
   for _, middleware in ipairs(list) do
     local state, why = show(middleware, message, session)
     if not state then

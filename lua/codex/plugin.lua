@@ -5,6 +5,8 @@
 --- or any folder on the way to it.
 
 local E = require "codex.error"
+local environment = require "codex.environment"
+local guard = require "codex.guard"
 local uv = require "luv"
 
 local M = {}
@@ -14,6 +16,7 @@ local TYPE, DIRECTORY, LINK, FILE =
   tonumber("170000", 8), tonumber("40000", 8), tonumber("120000", 8), tonumber("100000", 8)
 local LINKS = 40 -- that a path may lead through, as for the kernel
 local SIZE_LIMIT = 16 << 20 -- bytes
+local LOAD_TIMEOUT = 3 -- seconds for a file, which is only to say what there is
 
 --- A path as a message can show it.
 local function shown(path)
@@ -127,21 +130,28 @@ end
 ---@return string
 function M.name(path) return (path:match "([^/]+)$":gsub("%.lua$", "")) end
 
---- Runs the file and gives what it returned, which may be nil.
+--- Runs the file with globals of its own, and makes something of what it returned. Both are the
+--- file's own doing: they have a time limit, and what they raise is its error.
 ---@async
 ---@param path string
 ---@param kind codex.ErrorKind of the error when it cannot be used
----@param env? table its globals, in place of ours
----@return any value
+---@param make fun(value: any, name: string): any
+---@return any value what `make` returned
 ---@return codex.Error? error of this kind with file and line; kind `io`: it cannot be read
-function M.load(path, kind, env)
+function M.load(path, kind, make)
   local text, err = read(path, kind)
   if not text then return nil, err end
-  local chunk, message = load(text, "@" .. path, "t", env or _G)
+  local chunk, message = load(text, "@" .. path, "t", environment.new())
   if not chunk then return nil, E.new(kind, message) end
-  local ok, value = pcall(chunk)
-  if not ok then return nil, E.new(kind, ("%s: %s"):format(path, tostring(value))) end
-  return value
+  local name = M.name(path)
+  local outcome = guard.run(path, LOAD_TIMEOUT, guard.safely, function()
+    return make(chunk(), name)
+  end)
+  if outcome.timed_out then
+    return nil, E.new(kind, ("%s: was not read in within %g seconds"):format(path, LOAD_TIMEOUT))
+  end
+  if outcome[1] then return outcome[2] end
+  return nil, E.new(kind, ("%s: %s"):format(path, outcome[2]))
 end
 
 --- What a file returned as a list, where that is what it is: nothing missing in it, and nothing

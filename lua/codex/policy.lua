@@ -40,7 +40,7 @@ local M = {}
 ---@class codex.Policy
 ---@field name string
 local Policy = {}
-Policy.__index = Policy
+Policy.__index = require("codex.class").methods(Policy)
 Policy.__name = "codex.policy"
 
 function Policy:__tostring() return "policy " .. self.name end
@@ -121,11 +121,7 @@ end
 ---@return codex.Policy[]?
 ---@return codex.Error? kind `policy`: it cannot be used, with file and line; kind `io`: not read
 function M.load(path)
-  local value, err = plugin.load(path, "policy")
-  if err then return nil, err end
-  local ok, list = pcall(policies_of, value, plugin.name(path))
-  if not ok then return nil, E.new("policy", ("%s: %s"):format(path, tostring(list))) end
-  return list
+  return plugin.load(path, "policy", policies_of)
 end
 
 --- Reads every *.lua of a folder, in the order of their names. One that cannot be used is an error:
@@ -220,7 +216,7 @@ end
 ---@class codex.Decider
 ---@field timeout number
 local Decider = {}
-Decider.__index = Decider
+Decider.__index = require("codex.class").methods(Decider)
 Decider.__name = "codex.decider"
 
 local decider_options = options.set { "timeout", "log", "audit" }
@@ -247,19 +243,11 @@ function M.decider(list, given)
     _log = given.log or function(level, message) log[level]("%s", message) end }, Decider)
 end
 
-local TEXT_LIMIT = 4096 -- bytes of what a policy says is wrong
-
 --- What it is about, in one line, also where the request is malformed.
 local function brief(request)
   local ok, text = pcall(approval.describe, request)
   local line = ok and text:gsub("%s*\n%s*", " ") or "a malformed request"
   return #line > 200 and line:sub(1, (utf8.offset(line, 0, 200) or 200) - 1) .. "..." or line
-end
-
-local function text_of(value)
-  local ok, text = pcall(tostring, value)
-  if not ok then return ("a %s that cannot be shown"):format(type(value)) end
-  return text:sub(1, TEXT_LIMIT)
 end
 
 local function ask(policy, request)
@@ -271,13 +259,12 @@ end
 --- returns or raises: what comes out is plain. "decided" and the decision, "failed" and why, or
 --- "none".
 local function opinion(policy, request)
-  local ok, decision, why = pcall(ask, policy, request)
-  if rawequal(decision, host.exit) then error(decision, 0) end
-  if not ok then return "failed", text_of(decision) end
-  if decision == nil and why ~= nil then return "failed", text_of(why) end
+  local ok, decision, why = guard.safely(ask, policy, request)
+  if not ok then return "failed", decision end
+  if decision == nil and why ~= nil then return "failed", guard.text(why) end
   if decision == nil then return "none" end
   local is_plain, plain = pcall(pack.copy, decision)
-  if not is_plain then return "failed", "its decision: " .. text_of(plain) end
+  if not is_plain then return "failed", "its decision: " .. guard.text(plain) end
   return "decided", plain
 end
 
@@ -288,7 +275,7 @@ local function copy(request)
   for key, value in pairs(request) do plain[key] = value end
   plain.session = nil
   plain = pack.copy(plain)
-  plain.session = session
+  plain.session = session and require("codex.environment").session(session)
   return plain
 end
 
@@ -325,12 +312,12 @@ local function hear(policy, request, limit)
   local outcome = guard.run(tostring(policy), limit, opinion, policy, copy(request))
   local seconds = (uv.hrtime() - started) / 1e9
   if outcome.timed_out or seconds > limit then return nil, nil, "timed out" end
-  if outcome.err ~= nil then return nil, nil, "failed: " .. text_of(outcome.err) end
+  if outcome.err ~= nil then return nil, nil, "failed: " .. guard.text(outcome.err) end
   if outcome[1] == "none" then return nil end
   if outcome[1] == "failed" then return nil, nil, "failed: " .. outcome[2] end
   local ok, result, record, problem = pcall(accepted, request, policy, outcome[2])
   if ok and record then return result, record end
-  return nil, nil, "failed: " .. text_of(ok and problem or result)
+  return nil, nil, "failed: " .. guard.text(ok and problem or result)
 end
 
 --- A log that cannot be written changes no decision.
@@ -344,7 +331,7 @@ function Decider:_ask(policy, request, seconds)
   if why == "timed out" then
     why = ("timed out after %g s"):format(policy.timeout == limit and limit or self.timeout)
   end
-  why = approval.visible(log.redact(why:sub(1, TEXT_LIMIT)))
+  why = approval.visible(log.redact(why))
   self:_say("warn", "%s: %s: not approved: %s", tostring(policy), why, brief(request))
   return safely(request, policy.name, why)
 end
@@ -380,7 +367,7 @@ function Decider:write_down(request, result, record)
   if not audit then return result, record end
   local ok, written, err = pcall(audit.record, audit, request, record)
   if ok and written then return result, record end
-  local problem = text_of(ok and err or written)
+  local problem = guard.text(ok and err or written)
   self:_say("error", "the decision was not written down: %s", problem)
   if not audit.required then return result, record end
   local why = "failed: the audit cannot be written: " .. problem
@@ -413,7 +400,7 @@ function Decider:decide(request, given)
   local ok, result, record = pcall(self._decide, self, request, started, given)
   if ok then return result, record end
   if is_end(result) then error(result, 0) end
-  local why = "failed: " .. text_of(result)
+  local why = "failed: " .. guard.text(result)
   self:_say("error", "not approved: %s", why)
   result, record = safely(request, "default", why)
   record.seconds = (uv.hrtime() - started) / 1e9

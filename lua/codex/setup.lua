@@ -30,7 +30,7 @@ local OWNER_WRITE, PERMISSIONS = tonumber("200", 8), tonumber("777", 8)
 ---@field path string of config.toml
 ---@field client codex.Client
 local Setup = {}
-Setup.__index = Setup
+Setup.__index = require("codex.class").methods(Setup)
 Setup.__name = "codex.setup"
 
 -- ---- Names -------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ end
 
 ---@class codex.SetupAttempt
 local Attempt = {}
-Attempt.__index = Attempt
+Attempt.__index = require("codex.class").methods(Attempt)
 
 --- Everything was done: it stays.
 function Attempt:keep() self.is_kept = true end

@@ -48,7 +48,7 @@ end
 ---@class codex.TurnStream
 ---@field id? string once Codex has answered
 local Turn = {}
-Turn.__index = Turn
+Turn.__index = require("codex.class").methods(Turn)
 Turn.__name = "codex.turn"
 
 -- ---- What events say ---------------------------------------------------------------------------

@@ -77,7 +77,7 @@ end
 ---@field listen string[] where the app-server was to listen, which is ours to do
 
 local Reader = {}
-Reader.__index = Reader
+Reader.__index = require("codex.class").methods(Reader)
 
 local function fail(format, ...) error({ problem = format:format(...) }, 0) end
 
