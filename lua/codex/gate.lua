@@ -16,8 +16,9 @@ local M = {}
 
 -- ---- Values ------------------------------------------------------------------------------------
 
--- A check gets a value that is there and is not null. It returns what the value does, in words,
--- where that is not harmless.
+-- A check gets a value that is there and is not null, which everywhere means that nothing was said:
+-- Codex's own interface sends all parameters that it knows, nearly all of them null. It returns
+-- what the value does, in words, where that is not harmless.
 
 local function is_table(value) return type(value) == "table" end
 
@@ -65,9 +66,11 @@ local function object(fields, what)
     if not is_table(value) or getmetatable(value) == array_mark then return what end
     for name, one in pairs(value) do
       local check = fields[name]
-      if not check then return ("%s ('%s')"):format(what, shown(name)) end
-      local problem = one ~= json.null and check(one)
-      if problem then return problem end
+      if one ~= json.null then
+        if not check then return ("%s ('%s')"):format(what, shown(name)) end
+        local problem = check(one)
+        if problem then return problem end
+      end
     end
   end
 end
@@ -137,6 +140,14 @@ local function cwd(value)
   end
 end
 
+local function folders(value)
+  if not is_table(value) then return "the working folders are no list" end
+  for _, one in pairs(value) do
+    local problem = cwd(one)
+    if problem then return problem end
+  end
+end
+
 local plain = scalar "a setting would be a table"
 local settings_of_config = {
   approval_policy = approval_policy, approvals_reviewer = reviewer, sandbox_mode = sandbox,
@@ -182,7 +193,7 @@ local settings = {
   approvalPolicy = approval_policy, approvalsReviewer = reviewer, permissions = permissions,
   cwd = cwd, model = any, serviceTier = any, personality = any,
   environments = empty "commands would run on another machine",
-  runtimeWorkspaceRoots = roots,
+  runtimeWorkspaceRoots = folders,
 }
 
 local of_thread = merge(settings, fields("baseInstructions developerInstructions modelProvider", {
@@ -236,6 +247,7 @@ end
 passes("model/list", pages .. "includeHidden modelProvider")
 passes("experimentalFeature/list", pages .. "threadId")
 passes("collaborationMode/list modelProvider/list modelProvider/capabilities/read", "")
+passes("account/bedrock/checkGovCloudRequirements", "")
 passes("permissionProfile/list", pages .. "cwd")
 passes("skills/list", "cwds forceReload")
 passes("hooks/list", "cwds threadId")
@@ -347,7 +359,7 @@ asks("something would be installed or removed", [[marketplace/add marketplace/re
 asks("something would be given to others", [[plugin/share/checkout plugin/share/delete
   plugin/share/save plugin/share/updateTargets account/sendAddCreditsNudgeEmail]])
 asks("the account would be another", [[account/login/start account/logout accountSession/switch
-  account/bedrock/checkGovCloudRequirements account/bedrock/discover account/bedrock/setup
+  account/bedrock/discover account/bedrock/setup
   account/gatewayOAuth/cancel account/gatewayOAuth/login account/gcp/setup
   account/rateLimitResetCredit/consume mcpServer/oauth/login loginApiKey loginChatGpt
   cancelLoginChatGpt logoutChatGpt]])
@@ -371,8 +383,19 @@ asks("the first protocol is not watched", [[newConversation resumeConversation f
 asks("files of other programs would be read", "externalAgentConfig/detect")
 asks("it is for those who work on Codex", "mock/experimentalMethod rollout/compress")
 
+--- These bring back a thread with the settings that it was left with (0.153.4 and 0.169.0 do).
+--- Nobody may have been asked about those: so the thread is known, or the client says them anew.
+local revives = { ["thread/resume"] = true, ["thread/fork"] = true }
+
+local function is_said(value) return value ~= nil and value ~= json.null end
+
+local function says_settings(params)
+  return is_said(params.approvalPolicy) and is_said(params.approvalsReviewer)
+    and (is_said(params.sandbox) or is_said(params.permissions))
+end
+
 --- What makes a message of a client a question; nil where it is harmless.
-local function problem(kind, method, params)
+local function effect(kind, method, params, knows)
   if kind == "notification" then
     local is_known = method == "initialized" and (params == nil or params == json.null
       or is_table(params) and next(params) == nil)
@@ -382,7 +405,11 @@ local function problem(kind, method, params)
   local known = M.harmless[method]
   if not known then return "it is not known what this method does" end
   if params == nil or params == json.null then return nil end
-  return object(known, "a parameter that is not known")(params)
+  local problem = object(known, "a parameter that is not known")(params)
+  if problem or not revives[method] then return problem end
+  if knows(params.threadId) or says_settings(params) then return nil end
+  return "the thread would go on with the settings it was left with (say approvalPolicy, "
+    .. "approvalsReviewer and sandbox)"
 end
 
 local function text(value) return type(value) == "string" and value or nil end
@@ -391,9 +418,10 @@ local function text(value) return type(value) == "string" and value or nil end
 ---@param kind "request"|"notification"
 ---@param method string
 ---@param params any
+---@param knows fun(thread_id: any): boolean? whether the thread was begun here
 ---@return codex.ApprovalRequest? question nil where the message is harmless
-function M.question(kind, method, params)
-  local what = problem(kind, method, params)
+function M.question(kind, method, params, knows)
+  local what = effect(kind, method, params, knows)
   if not what then return nil end
   local given = is_table(params) and params or {}
   return {

@@ -355,12 +355,13 @@ local function introduced(session, result)
 end
 
 local function learn(session, known, line)
-  if not session._shared then return end
-  local decoded = decode(line)
-  local result = type(decoded.result) == "table" and decoded.result or {}
-  if known.method == "initialize" then introduced(session, decoded.result) end
-  if opens[known.method] and type(result.thread) == "table" then
-    known.front.threads[result.thread.id or ""] = true
+  if known.method == "initialize" and session._shared then
+    introduced(session, decode(line).result)
+  elseif opens[known.method] then
+    local result = decode(line).result
+    local thread = type(result) == "table" and result.thread
+    local id = type(thread) == "table" and thread.id
+    if id then session._threads[id], known.front.threads[id] = true, true end
   end
 end
 
@@ -503,7 +504,9 @@ from_client.error = from_client.result
 local function gate_question(session, message)
   if not session._strict or message.kind == "result" or message.kind == "error" then return nil end
   local params = decode(message.line).params
-  return require("codex.gate").question(message.kind, message.method, params)
+  return require("codex.gate").question(message.kind, message.method, params, function(id)
+    return id ~= nil and session._threads[id]
+  end)
 end
 
 --- Asks the policies about a client's message. True when it may go on.
@@ -527,6 +530,7 @@ local function may_pass(session, message)
     log.error("%s: the decision failed: %s", message.method, why)
     why = ("codex-lua --strict: %s: the decision failed"):format(question.what)
   end
+  session:_record("c2s", message.line)
   front:note_refusal(message.method, why, message.line)
   if message.kind == "request" then
     front:refuse(message.own_id, REFUSED, why, { method = message.method, reason = question.what })
@@ -800,7 +804,7 @@ function M.open(given)
   if not decider then return nil, err end
   local decides = #policies > 0 or given.strict or false
   local session = setmetatable({
-    _fronts = {}, _routes = {}, _asked = {}, _items = items.new(), _numbers = 0,
+    _fronts = {}, _routes = {}, _asked = {}, _threads = {}, _items = items.new(), _numbers = 0,
     _over_signal = async.signal(), _introduction = introduction.new(),
     _recording = given.recording, _audit = given.audit, _strict = given.strict,
     _decides = decides, _shared = given.shared or false,

@@ -1,0 +1,203 @@
+--- What a client of a strict launcher may do by itself, against the methods and parameters that
+--- real Codex has. That real Codex does what is feared is shown in launcher_boundary_spec.
+
+local gate = require "codex.gate"
+local json = require "codex.json"
+local peers = require "tests.support.peers"
+local schemas = require "tests.support.schema"
+
+local loaded = {}
+local function schema_of(name)
+  loaded[name] = loaded[name] or schemas.load(name, "experimental")
+  return loaded[name]
+end
+
+local function none() return false end
+
+local function what(method, params)
+  local question = gate.question("request", method, params, none)
+  return question and question.what
+end
+
+local names = { "latest", "middle", "old" }
+
+describe("the methods", function()
+  it("are each either harmless or a question", function()
+    for method in pairs(gate.harmless) do assert.is_nil(gate.questions[method], method) end
+  end)
+
+  for _, name in ipairs(names) do
+    it("of Codex " .. peers.version[name] .. " are all known", function()
+      for method in pairs(schema_of(name).methods) do
+        assert.is_truthy(gate.harmless[method] or gate.questions[method], method)
+      end
+    end)
+  end
+
+  it("that pass are in a schema, with parameters that are in one", function()
+    for method, fields in pairs(gate.harmless) do
+      local known, found = {}, false
+      for _, name in ipairs(names) do
+        if schema_of(name).methods[method] then
+          found = true
+          for field in pairs((schema_of(name):params_of(method))) do known[field] = true end
+        end
+      end
+      -- Of tables that several methods share not every field is in each.
+      assert.is_true(found, method)
+      local any = next(fields) == nil or next(known) == nil
+      for field in pairs(fields) do any = any or known[field] end
+      assert.is_true(any, method)
+    end
+  end)
+
+  it("that nobody knows are a question", function()
+    assert.matches("not known", what("thread/new", {}))
+    assert.matches("not known", gate.question("notification", "turn/go", {}, none).what)
+    assert.is_nil(gate.question("notification", "initialized", nil, none))
+    assert.matches("not known", gate.question("notification", "initialized", { a = 1 }, none).what)
+  end)
+
+  it("pass with the least that they need", function()
+    local special = { ["thread/resume"] = true, ["thread/fork"] = true, ["feedback/upload"] = true }
+    for _, name in ipairs(names) do
+      local schema = schema_of(name)
+      for method, one in pairs(schema.methods) do
+        if gate.harmless[method] and not special[method] then
+          local params, needs = {}, select(2, schema:params_of(method))
+          local example = one.params and schema:example(one.params) or {}
+          for field in pairs(needs) do params[field] = example[field] end
+          assert.is_nil(what(method, params), method)
+        end
+      end
+    end
+  end)
+end)
+
+--- One case: a value of a parameter that is a question everywhere where it is taken.
+local full = {
+  approvalPolicy = { "never", "Never", { never = json.null }, { ["on-request"] = json.null },
+    { granular = { sandbox_approval = true, rules = true, mcp_elicitations = true } }, 0, true,
+    "on-request ", json.array { "on-request" } },
+  approvalsReviewer = { "auto_review", "guardian_subagent", { user = json.null }, "USER", false },
+  sandbox = { "danger-full-access", "dangerFullAccess", { ["danger-full-access"] = json.null },
+    { ["read-only"] = json.null }, "external-sandbox", {} },
+  sandboxPolicy = {
+    { type = "dangerFullAccess" }, { type = "externalSandbox", networkAccess = "restricted" },
+    { type = { dangerFullAccess = json.null } }, { type = { readOnly = json.null } },
+    { type = "readOnly", networkAccess = true }, { type = "workspaceWrite", networkAccess = 1 },
+    { type = "workspaceWrite", writableRoots = json.array { "/" } },
+    { type = "workspaceWrite", new = true }, {}, "workspaceWrite", json.array { "readOnly" },
+  },
+  permissions = { ":danger-full-access", "mine", { id = ":workspace" }, "" },
+  config = {
+    { approval_policy = "never" }, { sandbox_mode = "danger-full-access" },
+    { approvals_reviewer = "auto_review" }, { ["features.x"] = true }, { features = { x = true } },
+    { mcp_servers = { m = { command = "touch" } } }, { notify = json.array { "touch" } },
+    { hooks = {} }, { ["sandbox_workspace_write.network_access"] = true }, { profile = "x" },
+    { ["approval_policy.granular"] = {} }, { ['"approval_policy"'] = "on-request" },
+    { model = { x = 1 } }, { model_providers = {} }, { projects = {} }, { permissions = {} },
+    { shell_environment_policy = {} }, json.array { 1 }, "approval_policy=never",
+  },
+  cwd = { "/", "/..", 7, "/nowhere/at/all", json.array {}, os.getenv "HOME" },
+  runtimeWorkspaceRoots = { json.array { "/" }, json.array { "/tmp", os.getenv "HOME" }, "/" },
+  environments = { json.array { { environmentId = "x", cwd = "/" } }, { a = 1 } },
+  new = { true }, approval_policy = { "on-request" },
+}
+
+local takers = { "thread/start", "thread/resume", "thread/fork", "turn/start",
+  "thread/settings/update", "turn/settings/update" }
+
+local function known() return true end
+
+describe("parameters", function()
+  it("that take decisions away are a question, in every method that takes them", function()
+    local count = 0
+    for _, method in ipairs(takers) do
+      for field, values in pairs(full) do
+        for _, value in ipairs(values) do
+          local found = gate.question("request", method, { threadId = "t", [field] = value }, known)
+          assert.is_truthy(found, ("%s %s=%s"):format(method, field, json.encode(value)))
+          assert.is_string(found.what)
+          assert.same("client_request", found.kind)
+          count = count + 1
+        end
+      end
+    end
+    assert.is_true(count > 300)
+  end)
+
+  it("that ask as Codex asks by default are none", function()
+    local settings = { approvalPolicy = "on-request", approvalsReviewer = "user", cwd = "/tmp",
+      permissions = ":workspace", model = "m", runtimeWorkspaceRoots = json.array { "/tmp" } }
+    for _, method in ipairs(takers) do
+      local params = { threadId = gate.harmless[method].threadId and "t" }
+      for field, value in pairs(settings) do
+        if gate.harmless[method][field] then params[field] = value end
+      end
+      if gate.harmless[method].sandbox then params.sandbox = "workspace-write" end
+      assert.is_nil(gate.question("request", method, params, none), method)
+      for field in pairs(full) do params[field] = json.null end
+      assert.is_nil(gate.question("request", method, params, known), method)
+    end
+    assert.is_nil(what("turn/start", { sandboxPolicy = {
+      type = "workspaceWrite", networkAccess = false, writableRoots = json.array {},
+      excludeSlashTmp = true, readOnlyAccess = { type = "fullAccess" } } }))
+    assert.is_nil(what("thread/start",
+      { config = { model = "m", approval_policy = "on-request" } }))
+  end)
+
+  it("of a thread that is not known must be said", function()
+    assert.matches("settings it was left with", what("thread/resume", { threadId = "t" }))
+    assert.matches("settings it was left with", what("thread/fork", { threadId = "t",
+      approvalPolicy = "on-request", approvalsReviewer = "user", sandbox = json.null }))
+    assert.is_nil(gate.question("request", "thread/resume", { threadId = "t" }, known))
+  end)
+
+  it("of reports and logins that give things away are a question", function()
+    assert.is_truthy(what("feedback/upload", { classification = "x", includeLogs = true }))
+    assert.is_truthy(what("feedback/upload",
+      { classification = "x", extraLogFiles = json.array { "/etc/passwd" } }))
+    assert.is_nil(what("feedback/upload", { classification = "x", includeLogs = false }))
+    assert.is_truthy(what("getAuthStatus", { includeToken = true }))
+    assert.is_truthy(what("initialize", { clientInfo = {}, capabilities = { new = true } }))
+  end)
+end)
+
+describe("a question", function()
+  it("has what a policy needs", function()
+    local params = { threadId = "t", turnId = 7, cwd = "/tmp", command = "x" }
+    assert.same({
+      kind = "client_request", method = "thread/shellCommand", params = params, thread_id = "t",
+      cwd = "/tmp", what = "a command would run without being asked about",
+    }, gate.question("request", "thread/shellCommand", params, none))
+  end)
+
+  it("is accepted once or declined, and can be told", function()
+    local approval = require "codex.approval"
+    local question = gate.question("request", "thread/shellCommand", { command = "rm\27[2J" }, none)
+    assert.same({ allowed = true }, approval.result(question, "accept"))
+    assert.same({ allowed = false }, approval.safe(question))
+    assert.is_nil(approval.result(question, "accept_for_session"))
+    local text = approval.describe(question)
+    assert.matches("without being asked about", text)
+    assert.is_nil(text:find("\27", 1, true))
+    assert.equal("accept", approval.decision(question, { result = { allowed = true } }).decision)
+    assert.equal("decline", approval.decision(question, { result = { allowed = 1 } }).decision)
+  end)
+
+  it("goes only to policies that name its kind", function()
+    local policy = require "codex.policy"
+    local question = gate.question("request", "thread/shellCommand", { command = "x" }, none)
+    local function decide(on)
+      local yes = { name = "p", on = on, decide = function() return "accept" end }
+      local decider = policy.decider({ yes }, { log = function() end })
+      return decider:decide(question)
+    end
+    assert.same({ allowed = false }, (decide(nil)))
+    assert.same({ allowed = false }, (decide "*"))
+    assert.same({ allowed = false }, (decide "command"))
+    assert.same({ allowed = true }, (decide "client_request"))
+    assert.same({ allowed = true }, (decide { "command", "client_request" }))
+  end)
+end)

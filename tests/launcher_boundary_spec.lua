@@ -1,0 +1,624 @@
+--- The launcher as a boundary, before real Codex: the client is the adversary, or another client of
+--- the same server. Whether something was done is seen by what it leaves, not by what is said.
+--- tests/differential does the same at random; here is what was thought of.
+
+local async = require "codex.async"
+local files = require "codex.files"
+local json = require "codex.json"
+local link = require "codex.link"
+local peers = require "tests.support.peers"
+local program = require "tests.support.program"
+local testing = require "codex.testing"
+local uv = require "luv"
+local ws_client = require "tests.support.ws_client"
+
+local names = { "latest", "middle", "old" }
+
+local function exists(path) return uv.fs_stat(path) ~= nil end
+
+--- A raw client of a launcher before real Codex, whose model wants to make the file `mark`.
+local Client = {}
+Client.__index = Client
+
+function Client:send(line) assert(self.peer:send(type(line) == "string" and line or json.encode(line))) end
+
+--- The first message, of those not looked at, that the function accepts.
+function Client:wait(accepts, seconds)
+  local found, err = async.timeout(seconds or 20, function()
+    while true do
+      for i, message in ipairs(self.came) do
+        if accepts(message) then return table.remove(self.came, i) end
+      end
+      self.changed:wait()
+    end
+  end)
+  return assert(found, err and ("%s\n%s"):format(err, self.peer:stderr()))
+end
+
+function Client:answer(id)
+  return self:wait(function(m) return m.method == nil and m.id == id end)
+end
+
+function Client:request(id, method, params)
+  self:send { id = id, method = method, params = params }
+  return self:answer(id)
+end
+
+function Client:notification(method)
+  return self:wait(function(m) return m.method == method and m.id == nil end)
+end
+
+function Client:question()
+  return self:wait(function(m) return m.method ~= nil and m.id ~= nil end)
+end
+
+function Client:log() return (self.peer:stderr()) end
+
+local function open_client(argv, env, cwd)
+  local client = setmetatable({ came = {}, changed = async.signal() }, Client)
+  client.peer = assert(link.spawn(argv, {
+    env = env, cwd = cwd, raw = true, tail_size = 1 << 20,
+    on_message = function(_, _, _, line)
+      table.insert(client.came, assert(json.decode(line)))
+      client.changed:notify()
+    end,
+    on_closed = function() client.changed:notify() end,
+  }))
+  return client
+end
+
+local function begin(client)
+  client:request("hello", "initialize", { clientInfo = { name = "adversary", version = "1" },
+    capabilities = { experimentalApi = true } })
+  client:send { method = "initialized" }
+end
+
+--- Runs body(client, folder, mark) behind the launcher with these arguments, `FOLDER` in them
+--- replaced.
+local function behind(version, args, code, body)
+  local folder, remove = program.folder()
+  local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+  local mark = folder .. "/mark"
+  local model <close> = assert(testing.model { reply = function(request)
+    if request.outputs[1] then return "over" end
+    if request.prompt ~= "go" then return "A title" end
+    return { exec = { cmd = "touch " .. mark, sandbox_permissions = "require_escalated" } }
+  end })
+  local cx <close> = assert(testing.codex { model = model, binary = peers[version],
+    env = { XDG_STATE_HOME = folder .. "/state", XDG_CONFIG_HOME = folder } })
+  local argv = { program.path, "app-server", table.unpack(args) }
+  if code then
+    program.write(folder .. "/policy.lua", (code:gsub("FOLDER", folder)), 384)
+    table.move({ "--policy", folder .. "/policy.lua" }, 1, 2, #argv + 1, argv)
+  end
+  local client = open_client(argv, cx.environment(), folder)
+  local at_last <close> = client.peer -- luacheck: ignore 211
+  begin(client)
+  body(client, folder, mark)
+end
+
+local function start_thread(client, params)
+  params = params or { approvalPolicy = "on-request", sandbox = "read-only" }
+  return client:request("thread", "thread/start", params).result.thread.id
+end
+
+local function go(client, thread)
+  return client:request("turn", "turn/start",
+    { threadId = thread, input = { { type = "text", text = "go" } } })
+end
+
+local function audit_of(folder)
+  local list = {}
+  for line in (files.read(folder .. "/state/codex-lua/audit.jsonl") or ""):gmatch "[^\n]+" do
+    list[#list + 1] = json.decode(line)
+  end
+  return list
+end
+
+-- ---- What is read ------------------------------------------------------------------------------
+
+--- Each is executed when it is sent to Codex itself, or could be read in two ways.
+local function forbidden(mark)
+  local exec = ('{"command":["touch","%s"],"sandboxPolicy":{"type":"dangerFullAccess"}}'):format(mark)
+  local write = ('"params":{"path":"/nowhere","path":"%s","dataBase64":""}'):format(mark)
+  return {
+    ('[50,"command/exec",%s]'):format(exec), ('[[50,"command/exec",%s]]'):format(exec),
+    ('{"id":51,"method":"fs/writeFile",%s}'):format(write),
+    ('{"id":52,"method":"command/exec","params":[["touch","%s"]]}'):format(mark),
+    ('{"id":53,"method":"turn/start","method":"command/exec","params":%s}'):format(exec),
+    ('{"id":null,"method":"command/exec","params":%s}'):format(exec),
+    ('{"id":1.5,"method":"command/exec","params":%s}'):format(exec),
+    ('{"id":54,"method":"command/exec","params":%s,"result":{}}'):format(exec),
+    ('{"id":55,"method":"command/exec","params":%s} x'):format(exec),
+    ('\239\187\191{"id":56,"method":"command/exec","params":%s}'):format(exec),
+    ('{"id":57,"method":"command/exec","x":"\\ud800","params":%s}'):format(exec),
+    ('{"id":58,"method":"command/exec","x":"\255","params":%s}'):format(exec),
+    ('{"id":59,"method":"command/exec","params":%s'):format(exec),
+    ('{"id":60,"method":{"command/exec":null},"params":%s}'):format(exec),
+    ('{"id":61,"method":"thread/start","params":{"sandbox":["danger-full-access"],"x":%s'):format(
+      ("["):rep(200)),
+    '{"id":0,"method":null,"result":{"decision":"accept"}}',
+    '{"id":0,"result":{"decision":"accept"},"error":{"code":1,"message":""}}',
+    '[0,{"decision":"accept"}]', "", "nonsense",
+  }
+end
+
+for _, name in ipairs(names) do
+  describe("what cannot be read in one way only, before Codex " .. peers.version[name], function()
+    it("gets an error, is in the log, and does nothing; the rest goes on", function()
+      behind(name, { "--no-audit", "--record", "FOLDER" and "recording.jsonl" }, nil,
+        function(client, folder, mark)
+          local list = forbidden(mark)
+          for _, line in ipairs(list) do client:send(line) end
+          for i, line in ipairs(list) do
+            local answer = client:wait(function(m) return m.error ~= nil and m.method == nil end)
+            local code = answer.error.code
+            assert.is_true(code == -32600 or code == -32700, ("%d %s"):format(i, line))
+          end
+          -- Codex still listens, under ids that are written in odd ways, too.
+          client:send '{"id":-0.0,"method":"model/list","params":{}}'
+          assert.is_table(client:answer(0).result)
+          client:send '{"id":"\\u0061","method":"model/list","params":{}}'
+          assert.is_table(client:answer("a").result)
+          assert.is_false(exists(mark))
+          local log = client:log()
+          assert.is_nil(log:find "[%z\1-\8\11-\31\127]")
+          assert.matches("an object with a name twice", log)
+          client.peer:close()
+          assert.matches("nonsense", files.read(folder .. "/recording.jsonl"))
+        end)
+    end)
+  end)
+end
+
+describe("a middleware", function()
+  it("is shown what Codex reads, and what it makes of that is read again", function()
+    local folder, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    program.write(folder .. "/m.lua", [[
+      local function on(method, handle)
+        return { name = method, from = "client", on = method, handle = handle }
+      end
+      return {
+        on("model/list", function(message) message.params.limit = -1 end),
+        on("fs/getMetadata", function(message) message:replace { path = "FOLDER" } end),
+        on("account/read", function(message) message.line = "{}" end),
+        on("hooks/list", function(message) message:replace { 1, 2 } end),
+        on("skills/list", function(message) message:replace { x = 0/0 } end),
+        on("config/read", function() return "fine" end),
+        on("app/list", function(message) message:reply(function() end) end),
+        on("collaborationMode/list", function()
+          error(setmetatable({}, { __tostring = function() error "no text" end }))
+        end),
+        on("account/usage/read", function(message)
+          message:reply(setmetatable({}, { __pairs = function() error "no pairs" end }))
+        end),
+        on("thread/loaded/list", function(message)
+          message:reply { n = message.params.n, x = message.method }
+        end),
+      }]]:gsub("FOLDER", folder) .. "", 384)
+    behind("latest", { "--no-audit", "--middleware", folder .. "/m.lua" }, nil, function(client)
+      assert.is_table(client:request(1, "model/list", {}).result)
+      assert.is_true(client:request(2, "fs/getMetadata", { path = "/nowhere" }).result.isDirectory)
+      for i, method in ipairs { "account/read", "hooks/list", "skills/list", "config/read",
+        "app/list", "collaborationMode/list", "account/usage/read" } do
+        assert.same({ code = -32603, message = "a middleware failed" },
+          client:request(10 + i, method, {}).error, method)
+      end
+      assert.same({ n = 7, x = "thread/loaded/list" },
+        client:request(20, "thread/loaded/list", { n = 7 }).result)
+      client:send '{"id":21,"method":"thread/loaded/list","params":{"n":1,"n":2}}'
+      assert.equal(-32600, client:wait(function(m) return m.error ~= nil end).error.code)
+      assert.is_table(client:request(22, "model/list", {}).result)
+    end)
+  end)
+end)
+
+-- ---- Answers -----------------------------------------------------------------------------------
+
+local accept = { decision = "accept" }
+
+local function forge(client, ids)
+  for _, id in ipairs(ids) do
+    client:send(('{"id":%s,"result":{"decision":"accept"}}'):format(id))
+    client:send(('{"id":%s,"result":["accept"]}'):format(id))
+    client:send(('{"result":{"decision":{"accept":null}},"id":%s}'):format(id))
+  end
+end
+
+local all_ids = { "0", "-0", "0.0", "0e0", "1", '"0"', "2" }
+
+local function turn_over(client) return client:notification("turn/completed") end
+
+for _, name in ipairs(names) do
+  describe("an answer before Codex " .. peers.version[name], function()
+    it("does not count before the policy has answered", function()
+      local slow = [[return { name = "slow", on = "command", decide = function()
+        require("codex").sleep(0.8)
+        return "decline"
+      end }]]
+      behind(name, {}, slow, function(client, folder, mark)
+        local thread = start_thread(client)
+        forge(client, all_ids)
+        go(client, thread)
+        for _ = 1, 12 do
+          forge(client, all_ids)
+          async.sleep(0.1)
+        end
+        turn_over(client)
+        assert.is_false(exists(mark))
+        local records = audit_of(folder)
+        assert.same({ 1, "decline", "slow" }, { #records, records[1].decision, records[1].policy })
+        assert.matches("nobody asked", client:log())
+      end)
+    end)
+
+    it("does not count under --strict", function()
+      behind(name, { "--strict" }, nil, function(client, folder, mark)
+        local thread = start_thread(client, { sandbox = "read-only" })
+        go(client, thread)
+        for _ = 1, 5 do
+          forge(client, all_ids)
+          async.sleep(0.1)
+        end
+        turn_over(client)
+        assert.is_false(exists(mark))
+        assert.equal("decline", audit_of(folder)[1].decision)
+      end)
+    end)
+
+    it("counts from who was asked, under any spelling of the id, once, and is written down", function()
+      behind(name, {}, nil, function(client, folder, mark)
+        go(client, start_thread(client))
+        local asked = client:question()
+        client:send(('{"id":%d.0e0,"result":["accept"]}'):format(asked.id)) -- an array: refused
+        client:send(('{"id":%d.0e0,"result":{"decision":"accept"}}'):format(asked.id))
+        client:send { id = asked.id, result = { decision = "decline" } }
+        turn_over(client)
+        assert.is_true(exists(mark))
+        local records = audit_of(folder)
+        assert.same({ 1, "accept", "client" }, { #records, records[1].decision, records[1].policy })
+      end)
+    end)
+  end)
+end
+
+-- ---- What is a question under --strict ---------------------------------------------------------
+
+--- Requests that leave the mark when Codex gets them, or that a command would need no approval for.
+local function takings(mark, folder)
+  local never = { approvalPolicy = "never", sandbox = "danger-full-access" }
+  return {
+    { "command/exec", { command = { "touch", mark }, sandboxPolicy = { type = "dangerFullAccess" } } },
+    { "process/spawn", { command = { "touch", mark }, cwd = folder, processHandle = "p" } },
+    { "fs/writeFile", { path = mark, dataBase64 = "" } },
+    { "config/value/write", { keyPath = "approval_policy", value = "never",
+      mergeStrategy = "replace" } },
+    { "config/batchWrite", { edits = { { keyPath = "sandbox_mode", value = "danger-full-access",
+      mergeStrategy = "replace" } } } },
+    { "thread/start", never },
+    { "thread/start", { config = { approval_policy = "never", sandbox_mode = "danger-full-access" } } },
+    { "thread/start", { config = { mcp_servers = { m = { command = "touch", args = { mark } } } } } },
+    { "execOneOffCommand", { command = { "touch", mark } } }, { "thread/unheardOf", {} },
+  }
+end
+
+for _, name in ipairs(names) do
+  describe("under --strict before Codex " .. peers.version[name], function()
+    it("what decides by itself is refused with a reason, and does nothing", function()
+      behind(name, { "--strict" }, nil, function(client, folder, mark)
+        local thread = start_thread(client, { sandbox = "read-only" })
+        local list = takings(mark, folder)
+        table.insert(list, { "thread/shellCommand", { threadId = thread, command = "touch " .. mark } })
+        for _, params in ipairs {
+          { approvalPolicy = "never", sandboxPolicy = { type = "dangerFullAccess" } },
+          { approvalsReviewer = "auto_review" }, { permissions = ":danger-full-access" },
+        } do
+          params.threadId, params.input = thread, { { type = "text", text = "go" } }
+          table.insert(list, { "turn/start", params })
+        end
+        for i, one in ipairs(list) do
+          local answer = client:request(i, one[1], one[2])
+          assert.equal(-32000, answer.error and answer.error.code, one[1])
+          assert.matches("^codex%-lua %-%-strict: .+: no policy allows it$", answer.error.message)
+          assert.equal(one[1], answer.error.data.method)
+        end
+        assert.is_false(exists(mark))
+        local records = audit_of(folder)
+        assert.equal(#list, #records)
+        for _, record in ipairs(records) do
+          assert.same({ "client_request", "decline" }, { record.kind, record.decision })
+        end
+      end)
+    end)
+
+    it("a policy lets through what it names, and no more", function()
+      local code = [[return { name = "mine", on = "client_request", decide = function(request)
+        if request.method == "command/exec" and request.params.command[2] == "FOLDER/mark" then
+          return "accept"
+        end
+        error "something else"
+      end }]]
+      behind(name, { "--strict" }, code, function(client, folder, mark)
+        local sandbox = { type = "dangerFullAccess" }
+        local other = client:request(1, "command/exec",
+          { command = { "touch", mark .. "2" }, sandboxPolicy = sandbox })
+        assert.matches("declined by mine", other.error.message)
+        local mine = client:request(2, "command/exec",
+          { command = { "touch", mark }, sandboxPolicy = sandbox })
+        assert.equal(0, mine.result.exitCode)
+        assert.same({ true, false }, { exists(mark), exists(mark .. "2") })
+        assert.equal("accept", audit_of(folder)[2].decision)
+      end)
+    end)
+  end)
+end
+
+describe("a thread that was left without approvals", function()
+  it("comes back as it was from Codex itself, and not through --strict", function()
+    for _, name in ipairs { "latest", "middle" } do
+      behind(name, {}, nil, function(open, folder)
+        local thread = start_thread(open,
+          { approvalPolicy = "never", sandbox = "danger-full-access" })
+        go(open, thread)
+        turn_over(open)
+        local argv = { program.path, "app-server", "--no-audit" }
+        local env = { CODEX_HOME = open:request(1, "config/read", { includeLayers = true })
+          .result.layers[1].name.file:match "^(.*)/" }
+        assert.is_truthy(env.CODEX_HOME)
+        env.CODEX_BINARY = peers[name]
+        local again = open_client(argv, env, folder)
+        begin(again)
+        local resumed = again:request(1, "thread/resume", { threadId = thread })
+        assert.equal("never", resumed.result.approvalPolicy)
+        again.peer:close()
+        table.insert(argv, "--strict")
+        local strict = open_client(argv, env, folder)
+        local at_last <close> = strict.peer -- luacheck: ignore 211
+        begin(strict)
+        for i, method in ipairs { "thread/resume", "thread/fork" } do
+          local answer = strict:request(i, method, { threadId = thread })
+          assert.matches("settings it was left with", answer.error.message)
+          answer = strict:request(10 + i, method, { threadId = thread, sandbox = "read-only",
+            approvalPolicy = "on-request", approvalsReviewer = "user" })
+          assert.same({ "on-request", "user", "readOnly" }, { answer.result.approvalPolicy,
+            answer.result.approvalsReviewer, answer.result.sandbox.type })
+        end
+        assert.is_table(strict:request(20, "thread/resume", { threadId = thread }).result)
+      end)
+    end
+  end)
+end)
+
+-- ---- Notifications that policies need ----------------------------------------------------------
+
+describe("a client that does not want to hear of items", function()
+  it("does not keep them from the policies", function()
+    local folder, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    local patch = "*** Begin Patch\n*** Add File: new.txt\n+evil\n*** End Patch"
+    local model <close> = assert(testing.model { reply = function(request)
+      if request.outputs[1] then return "over" end
+      return request.prompt == "go" and { apply_patch = patch } or "A title"
+    end })
+    local cx <close> = assert(testing.codex { model = model, binary = peers.latest,
+      env = { XDG_STATE_HOME = folder, XDG_CONFIG_HOME = folder } })
+    program.write(folder .. "/policy.lua", [[return { name = "diff", on = "file_change",
+      decide = function(request)
+        if request.changes and request.changes[1].diff:find "evil" then return "decline" end
+        return "accept"
+      end }]], 384)
+    local client = open_client({ program.path, "app-server", "--policy", folder .. "/policy.lua" },
+      cx.environment(), folder)
+    local at_last <close> = client.peer -- luacheck: ignore 211
+    client:request(0, "initialize", { clientInfo = { name = "x", version = "1" }, capabilities = {
+      optOutNotificationMethods = { "item/started", "item/fileChange/patchUpdated" },
+    } })
+    client:send { method = "initialized" }
+    go(client, start_thread(client))
+    turn_over(client)
+    assert.is_false(exists(folder .. "/new.txt"))
+    for _, message in ipairs(client.came) do assert.is_not.equal("item/started", message.method) end
+  end)
+end)
+
+-- ---- Several clients ---------------------------------------------------------------------------
+
+local Socket = setmetatable({}, { __index = Client })
+Socket.__index = Socket
+
+function Socket:send(message)
+  self.socket:send(type(message) == "string" and message or json.encode(message))
+end
+
+function Socket:wait(accepts, seconds)
+  for i, message in ipairs(self.came) do
+    if accepts(message) then return table.remove(self.came, i) end
+  end
+  return assert(async.timeout(seconds or 20, function()
+    while true do
+      local message = json.decode(assert(self.socket:receive(), "the connection is over"))
+      if accepts(message) then return message end
+      table.insert(self.came, message)
+    end
+  end))
+end
+
+local function shared(args, body, reply)
+  local folder, remove = program.folder()
+  local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+  local mark, path = folder .. "/mark", folder .. "/socket"
+  local model <close> = assert(testing.model { reply = reply or function(request)
+    if request.outputs[1] then return "over" end
+    return { exec = { cmd = "touch " .. mark, sandbox_permissions = "require_escalated" } }
+  end })
+  local cx <close> = assert(testing.codex { model = model, binary = peers.latest,
+    env = { XDG_STATE_HOME = folder, XDG_CONFIG_HOME = folder } })
+  local launcher <close> = program.spawn({ "app-server", "--no-audit", "--listen", "unix://" .. path,
+    table.unpack(args) }, { cwd = folder, env = cx.environment(), stdin = "null" })
+  assert.is_true(program.eventually(function() return exists(path) end), (launcher:stderr()))
+  body(function()
+    return setmetatable({ socket = assert(ws_client.connect(path)), came = {} }, Socket)
+  end, mark, launcher, path)
+end
+
+local hello = { clientInfo = { name = "c", version = "1" } }
+
+describe("clients of one server", function()
+  it("are not stopped by one that introduces itself badly, or leaves", function()
+    shared({}, function(connect)
+      local bad = connect()
+      bad:send { id = 1, method = "initialize", params = { clientInfo = 7 } }
+      local waiting = connect()
+      waiting:send { id = "w", method = "initialize", params = hello }
+      assert.is_table(bad:answer(1).error)
+      assert.is_table(waiting:answer("w").result)
+      local early = connect()
+      assert.equal("Not initialized", early:request(1, "model/list", {}).error.message)
+      early:send { method = "initialized" }
+      assert.is_table(early:request(2, "initialize", hello).result)
+      assert.equal("Already initialized", early:request(3, "initialize", hello).error.message)
+      early:send { method = "initialized" }
+      for _, client in ipairs { waiting, early } do
+        assert.is_table(client:request(9, "model/list", {}).result)
+      end
+      for _, client in ipairs { bad, waiting, early } do client.socket:close() end
+    end)
+  end)
+
+  it("are not stopped by the first that leaves at once", function()
+    shared({}, function(connect)
+      local first = connect()
+      first:send { id = 1, method = "initialize", params = hello }
+      first.socket:close()
+      local second = connect()
+      assert.is_table(second:request(1, "initialize", hello).result)
+      second:send { method = "initialized" }
+      assert.is_table(second:request(2, "model/list", {}).result)
+      second.socket:close()
+    end)
+  end)
+
+  it("do not answer for each other", function()
+    shared({}, function(connect, mark)
+      local a, b = connect(), connect()
+      for _, client in ipairs { a, b } do
+        client:request("i", "initialize", hello)
+        client:send { method = "initialized" }
+      end
+      go(a, start_thread(a))
+      local asked = a:question()
+      forge(b, all_ids)
+      assert.is_table(b:request("then", "model/list", {}).result)
+      async.sleep(0.3)
+      assert.is_false(exists(mark))
+      a:send { id = asked.id, result = { decision = "decline" } }
+      turn_over(a)
+      assert.is_false(exists(mark))
+      a.socket:close()
+      b.socket:close()
+    end)
+  end)
+
+  it("are no more than allowed, and one more has its turn when one has gone", function()
+    shared({ "--clients", "2" }, function(connect, _, _, path)
+      local a, b = connect(), connect()
+      assert.is_table(a:request("i", "initialize", hello).result)
+      local third, why = ws_client.connect(path)
+      assert.is_nil(third)
+      assert.is_truthy(why)
+      b.socket:close()
+      assert.is_true(program.eventually(function()
+        third = ws_client.connect(path)
+        return third ~= nil
+      end))
+      third:close()
+      a.socket:close()
+    end)
+  end)
+
+  it("are not stopped by one that does not read, which is cut off", function()
+    local long = ("x"):rep(1 << 20)
+    shared({ "--unread", "1" }, function(connect, _, launcher)
+      local deaf, good = connect(), connect()
+      for _, client in ipairs { deaf, good } do
+        client:request("i", "initialize", hello)
+        client:send { method = "initialized" }
+      end
+      local thread = start_thread(deaf)
+      for i = 1, 12 do
+        deaf:request(i, "thread/inject_items", { threadId = thread, items = { {
+          type = "message", role = "user", content = { { type = "input_text", text = long } },
+        } } })
+      end
+      -- Answers of a megabyte and more each, which nobody takes.
+      for i = 1, 40 do
+        deaf:send { id = "r" .. i, method = "thread/start", params = { cwd = "/tmp",
+          baseInstructions = long } }
+        deaf:send { id = "e" .. i, method = long, params = {} }
+      end
+      assert.is_true(program.eventually(function()
+        return launcher:stderr():find("does not read what it is sent; it is cut off", 1, true) ~= nil
+      end), (launcher:stderr():sub(-2000)))
+      assert.is_table(good:request("still", "model/list", {}).result)
+      good.socket:close()
+      deaf.socket:close()
+    end)
+  end)
+end)
+
+-- ---- Last resorts ------------------------------------------------------------------------------
+
+describe("a policy that spoils everything", function()
+  local bodies = {
+    'error(setmetatable({}, { __tostring = function() error "x" end }))',
+    'return setmetatable({}, { __index = function() error "x" end, __tostring = error })',
+    'return setmetatable({ decision = "accept" }, { __pairs = function() error "x" end })',
+    'return { decision = "accept", amendment = { 0/0 } }',
+    'return { decision = "accept", amendment = setmetatable({}, { __len = error }) }',
+    "return function() end", "return 0/0", "local t = {}; t[1] = t; return t",
+    'return nil, setmetatable({}, { __tostring = function() return 7 end })',
+    "request.params = nil; request.kind = nil; error()", "coroutine.yield('accept')",
+  }
+
+  it("declines, and the next question is answered as well", function()
+    local code = 'local n, bodies = 0, {}\n'
+    for _, body in ipairs(bodies) do
+      code = code .. ("bodies[#bodies + 1] = function(request) %s end\n"):format(body)
+    end
+    code = code .. [[return { name = "p", timeout = 0.5, on = { "command", "client_request" },
+      decide = function(request)
+        n = n % #bodies + 1
+        return bodies[n](request)
+      end }]]
+    behind("latest", { "--strict" }, code, function(client, folder, mark)
+      for i = 1, #bodies do
+        local answer = client:request(i, "command/exec", { command = { "touch", mark } })
+        assert.equal(-32000, answer.error and answer.error.code, bodies[i])
+      end
+      local thread = start_thread(client, { sandbox = "read-only" })
+      for _ = 1, #bodies do
+        go(client, thread)
+        turn_over(client)
+        assert.is_false(exists(mark))
+      end
+      assert.equal(2 * #bodies, #audit_of(folder))
+    end)
+  end)
+
+  it("does not keep the program from ending with its client", function()
+    for _, body in ipairs { "while true do pcall(require('codex').sleep, 60) end",
+      "require('codex').sleep(600)" } do
+      local code = ('return { name = "p", timeout = 600, on = "client_request", '
+        .. 'decide = function() %s end }'):format(body)
+      behind("latest", { "--strict", "--policy-timeout", "600" }, code, function(client, _, mark)
+        client:send { id = 1, method = "command/exec", params = { command = { "touch", mark } } }
+        async.sleep(0.3)
+        local pid = client.peer.pid
+        client.peer:close(8)
+        assert.is_false(program.alive(pid))
+        assert.is_false(exists(mark))
+      end)
+    end
+  end)
+end)
