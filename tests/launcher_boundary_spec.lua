@@ -20,11 +20,15 @@ local function exists(path) return uv.fs_stat(path) ~= nil end
 local Client = {}
 Client.__index = Client
 
-function Client:send(line) assert(self.peer:send(type(line) == "string" and line or json.encode(line))) end
+local function text_of(message)
+  return type(message) == "string" and message or json.encode(message)
+end
+
+function Client:send(message) assert(self.peer:send(text_of(message))) end
 
 --- The first message, of those not looked at, that the function accepts.
 function Client:wait(accepts, seconds)
-  local found, err = async.timeout(seconds or 20, function()
+  local found, err = async.timeout(seconds or 12, function()
     while true do
       for i, message in ipairs(self.came) do
         if accepts(message) then return table.remove(self.came, i) end
@@ -32,7 +36,8 @@ function Client:wait(accepts, seconds)
       self.changed:wait()
     end
   end)
-  return assert(found, err and ("%s\n%s"):format(err, self.peer:stderr()))
+  local text = "%s\n%s\n%s"
+  return assert(found, err and text:format(err, (self.peer:stderr()), json.encode(self.came)))
 end
 
 function Client:answer(id)
@@ -59,7 +64,7 @@ local function open_client(argv, env, cwd)
   client.peer = assert(link.spawn(argv, {
     env = env, cwd = cwd, raw = true, tail_size = 1 << 20,
     on_message = function(_, _, _, line)
-      table.insert(client.came, assert(json.decode(line)))
+      table.insert(client.came, (assert(json.decode(line))))
       client.changed:notify()
     end,
     on_closed = function() client.changed:notify() end,
@@ -94,7 +99,7 @@ local function behind(version, args, code, body)
   local client = open_client(argv, cx.environment(), folder)
   local at_last <close> = client.peer -- luacheck: ignore 211
   begin(client)
-  body(client, folder, mark)
+  body(client, folder, mark, cx)
 end
 
 local function start_thread(client, params)
@@ -119,7 +124,8 @@ end
 
 --- Each is executed when it is sent to Codex itself, or could be read in two ways.
 local function forbidden(mark)
-  local exec = ('{"command":["touch","%s"],"sandboxPolicy":{"type":"dangerFullAccess"}}'):format(mark)
+  local exec = '{"command":["touch","%s"],"sandboxPolicy":{"type":"dangerFullAccess"}}'
+  exec = exec:format(mark)
   local write = ('"params":{"path":"/nowhere","path":"%s","dataBase64":""}'):format(mark)
   return {
     ('[50,"command/exec",%s]'):format(exec), ('[[50,"command/exec",%s]]'):format(exec),
@@ -146,7 +152,7 @@ end
 for _, name in ipairs(names) do
   describe("what cannot be read in one way only, before Codex " .. peers.version[name], function()
     it("gets an error, is in the log, and does nothing; the rest goes on", function()
-      behind(name, { "--no-audit", "--record", "FOLDER" and "recording.jsonl" }, nil,
+      behind(name, { "--no-audit", "--record", "recording.jsonl" }, nil,
         function(client, folder, mark)
           local list = forbidden(mark)
           for _, line in ipairs(list) do client:send(line) end
@@ -162,7 +168,9 @@ for _, name in ipairs(names) do
           assert.is_table(client:answer("a").result)
           assert.is_false(exists(mark))
           local log = client:log()
-          assert.is_nil(log:find "[%z\1-\8\11-\31\127]")
+          for line in log:gmatch "codex%-lua: [^\n]*" do
+            assert.is_nil(line:find "%c", line)
+          end
           assert.matches("an object with a name twice", log)
           client.peer:close()
           assert.matches("nonsense", files.read(folder .. "/recording.jsonl"))
@@ -175,7 +183,7 @@ describe("a middleware", function()
   it("is shown what Codex reads, and what it makes of that is read again", function()
     local folder, remove = program.folder()
     local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
-    program.write(folder .. "/m.lua", [[
+    local code = [[
       local function on(method, handle)
         return { name = method, from = "client", on = method, handle = handle }
       end
@@ -190,18 +198,16 @@ describe("a middleware", function()
         on("collaborationMode/list", function()
           error(setmetatable({}, { __tostring = function() error "no text" end }))
         end),
-        on("account/usage/read", function(message)
-          message:reply(setmetatable({}, { __pairs = function() error "no pairs" end }))
-        end),
         on("thread/loaded/list", function(message)
           message:reply { n = message.params.n, x = message.method }
         end),
-      }]]:gsub("FOLDER", folder) .. "", 384)
+      }]]
+    program.write(folder .. "/m.lua", (code:gsub("FOLDER", folder)), 384)
     behind("latest", { "--no-audit", "--middleware", folder .. "/m.lua" }, nil, function(client)
       assert.is_table(client:request(1, "model/list", {}).result)
       assert.is_true(client:request(2, "fs/getMetadata", { path = "/nowhere" }).result.isDirectory)
       for i, method in ipairs { "account/read", "hooks/list", "skills/list", "config/read",
-        "app/list", "collaborationMode/list", "account/usage/read" } do
+        "app/list", "collaborationMode/list" } do
         assert.same({ code = -32603, message = "a middleware failed" },
           client:request(10 + i, method, {}).error, method)
       end
@@ -215,8 +221,6 @@ describe("a middleware", function()
 end)
 
 -- ---- Answers -----------------------------------------------------------------------------------
-
-local accept = { decision = "accept" }
 
 local function forge(client, ids)
   for _, id in ipairs(ids) do
@@ -267,7 +271,7 @@ for _, name in ipairs(names) do
       end)
     end)
 
-    it("counts from who was asked, under any spelling of the id, once, and is written down", function()
+    it("counts from who was asked, under any spelling of the id, once", function()
       behind(name, {}, nil, function(client, folder, mark)
         go(client, start_thread(client))
         local asked = client:question()
@@ -289,7 +293,8 @@ end
 local function takings(mark, folder)
   local never = { approvalPolicy = "never", sandbox = "danger-full-access" }
   return {
-    { "command/exec", { command = { "touch", mark }, sandboxPolicy = { type = "dangerFullAccess" } } },
+    { "command/exec",
+      { command = { "touch", mark }, sandboxPolicy = { type = "dangerFullAccess" } } },
     { "process/spawn", { command = { "touch", mark }, cwd = folder, processHandle = "p" } },
     { "fs/writeFile", { path = mark, dataBase64 = "" } },
     { "config/value/write", { keyPath = "approval_policy", value = "never",
@@ -297,8 +302,10 @@ local function takings(mark, folder)
     { "config/batchWrite", { edits = { { keyPath = "sandbox_mode", value = "danger-full-access",
       mergeStrategy = "replace" } } } },
     { "thread/start", never },
-    { "thread/start", { config = { approval_policy = "never", sandbox_mode = "danger-full-access" } } },
-    { "thread/start", { config = { mcp_servers = { m = { command = "touch", args = { mark } } } } } },
+    { "thread/start",
+      { config = { approval_policy = "never", sandbox_mode = "danger-full-access" } } },
+    { "thread/start",
+      { config = { mcp_servers = { m = { command = "touch", args = { mark } } } } } },
     { "execOneOffCommand", { command = { "touch", mark } } }, { "thread/unheardOf", {} },
   }
 end
@@ -309,7 +316,8 @@ for _, name in ipairs(names) do
       behind(name, { "--strict" }, nil, function(client, folder, mark)
         local thread = start_thread(client, { sandbox = "read-only" })
         local list = takings(mark, folder)
-        table.insert(list, { "thread/shellCommand", { threadId = thread, command = "touch " .. mark } })
+        table.insert(list,
+          { "thread/shellCommand", { threadId = thread, command = "touch " .. mark } })
         for _, params in ipairs {
           { approvalPolicy = "never", sandboxPolicy = { type = "dangerFullAccess" } },
           { approvalsReviewer = "auto_review" }, { permissions = ":danger-full-access" },
@@ -357,19 +365,19 @@ end
 describe("a thread that was left without approvals", function()
   it("comes back as it was from Codex itself, and not through --strict", function()
     for _, name in ipairs { "latest", "middle" } do
-      behind(name, {}, nil, function(open, folder)
+      behind(name, {}, nil, function(open, folder, _, cx)
         local thread = start_thread(open,
           { approvalPolicy = "never", sandbox = "danger-full-access" })
         go(open, thread)
         turn_over(open)
         local argv = { program.path, "app-server", "--no-audit" }
-        local env = { CODEX_HOME = open:request(1, "config/read", { includeLayers = true })
-          .result.layers[1].name.file:match "^(.*)/" }
-        assert.is_truthy(env.CODEX_HOME)
-        env.CODEX_BINARY = peers[name]
+        open.peer:close()
+        local env = cx.environment()
         local again = open_client(argv, env, folder)
+        local at_end <close> = again.peer -- luacheck: ignore 211
         begin(again)
         local resumed = again:request(1, "thread/resume", { threadId = thread })
+        assert.is_nil(resumed.error, json.encode(resumed))
         assert.equal("never", resumed.result.approvalPolicy)
         again.peer:close()
         table.insert(argv, "--strict")
@@ -379,7 +387,9 @@ describe("a thread that was left without approvals", function()
         for i, method in ipairs { "thread/resume", "thread/fork" } do
           local answer = strict:request(i, method, { threadId = thread })
           assert.matches("settings it was left with", answer.error.message)
-          answer = strict:request(10 + i, method, { threadId = thread, sandbox = "read-only",
+        end
+        for i, method in ipairs { "thread/resume", "thread/fork" } do
+          local answer = strict:request(10 + i, method, { threadId = thread, sandbox = "read-only",
             approvalPolicy = "on-request", approvalsReviewer = "user" })
           assert.same({ "on-request", "user", "readOnly" }, { answer.result.approvalPolicy,
             answer.result.approvalsReviewer, answer.result.sandbox.type })
@@ -428,14 +438,14 @@ local Socket = setmetatable({}, { __index = Client })
 Socket.__index = Socket
 
 function Socket:send(message)
-  self.socket:send(type(message) == "string" and message or json.encode(message))
+  self.socket:send(text_of(message))
 end
 
 function Socket:wait(accepts, seconds)
   for i, message in ipairs(self.came) do
     if accepts(message) then return table.remove(self.came, i) end
   end
-  return assert(async.timeout(seconds or 20, function()
+  return assert(async.timeout(seconds or 12, function()
     while true do
       local message = json.decode(assert(self.socket:receive(), "the connection is over"))
       if accepts(message) then return message end
@@ -454,9 +464,15 @@ local function shared(args, body, reply)
   end })
   local cx <close> = assert(testing.codex { model = model, binary = peers.latest,
     env = { XDG_STATE_HOME = folder, XDG_CONFIG_HOME = folder } })
-  local launcher <close> = program.spawn({ "app-server", "--no-audit", "--listen", "unix://" .. path,
-    table.unpack(args) }, { cwd = folder, env = cx.environment(), stdin = "null" })
-  assert.is_true(program.eventually(function() return exists(path) end), (launcher:stderr()))
+  local launcher <close> = program.spawn({
+    "app-server", "--no-audit", "--listen", "unix://" .. path, table.unpack(args),
+  }, { cwd = folder, env = cx.environment(), stdin = "null" })
+  -- It listens when somebody can connect.
+  assert.is_true(program.eventually(function()
+    local first = exists(path) and ws_client.connect(path)
+    if first then first:close() end
+    return first
+  end), (launcher:stderr()))
   body(function()
     return setmetatable({ socket = assert(ws_client.connect(path)), came = {} }, Socket)
   end, mark, launcher, path)
@@ -524,46 +540,59 @@ describe("clients of one server", function()
     shared({ "--clients", "2" }, function(connect, _, _, path)
       local a, b = connect(), connect()
       assert.is_table(a:request("i", "initialize", hello).result)
-      local third, why = ws_client.connect(path)
-      assert.is_nil(third)
-      assert.is_truthy(why)
+      local third = ws_client.connect(path)
+      assert.equal(503, third.status)
+      third:close()
       b.socket:close()
       assert.is_true(program.eventually(function()
         third = ws_client.connect(path)
-        return third ~= nil
+        third:close()
+        return third.status == 101
       end))
-      third:close()
       a.socket:close()
     end)
   end)
 
   it("are not stopped by one that does not read, which is cut off", function()
-    local long = ("x"):rep(1 << 20)
-    shared({ "--unread", "1" }, function(connect, _, launcher)
-      local deaf, good = connect(), connect()
-      for _, client in ipairs { deaf, good } do
-        client:request("i", "initialize", hello)
-        client:send { method = "initialized" }
-      end
-      local thread = start_thread(deaf)
-      for i = 1, 12 do
-        deaf:request(i, "thread/inject_items", { threadId = thread, items = { {
-          type = "message", role = "user", content = { { type = "input_text", text = long } },
-        } } })
-      end
-      -- Answers of a megabyte and more each, which nobody takes.
-      for i = 1, 40 do
-        deaf:send { id = "r" .. i, method = "thread/start", params = { cwd = "/tmp",
-          baseInstructions = long } }
-        deaf:send { id = "e" .. i, method = long, params = {} }
-      end
-      assert.is_true(program.eventually(function()
-        return launcher:stderr():find("does not read what it is sent; it is cut off", 1, true) ~= nil
-      end), (launcher:stderr():sub(-2000)))
-      assert.is_table(good:request("still", "model/list", {}).result)
-      good.socket:close()
-      deaf.socket:close()
-    end)
+    local folder, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    -- A server that says 30 MiB to everybody and then what it hears.
+    program.write(folder .. "/codex", [[#!/bin/sh
+      read -r line; echo '{"id":"i","result":{}}'
+      text=$(head -c 1000000 /dev/zero | tr '\0' x)
+      read -r line; read -r line
+      i=0
+      while [ $i -lt 30 ]; do
+        echo "{\"method\":\"noise\",\"params\":{\"text\":\"$text\"}}"
+        i=$((i + 1))
+      done
+      exec cat
+    ]], 493)
+    local path = folder .. "/socket"
+    local launcher <close> = program.spawn(
+      { "app-server", "--no-audit", "--unread", "1", "--listen", "unix://" .. path },
+      { cwd = folder, env = { CODEX_BINARY = folder .. "/codex", CODEX_LUA_LAUNCHER = false,
+        XDG_STATE_HOME = folder, XDG_CONFIG_HOME = folder }, stdin = "null" })
+    assert.is_true(program.eventually(function() return exists(path) end))
+    local function connect()
+      local client = setmetatable({ socket = assert(ws_client.connect(path)), came = {} }, Socket)
+      client:request("i", "initialize", hello)
+      return client
+    end
+    local deaf, good = connect(), connect()
+    deaf.socket:pause(true)
+    good:send { method = "initialized" }
+    good:send { method = "go" }
+    for _ = 1, 30 do good:notification "noise" end
+    good:send { id = 7, method = "still/there" }
+    assert.equal(7, good:question().id)
+    assert.is_true(program.eventually(function()
+      return launcher:stderr():find("does not read what it is sent; it is cut off", 1, true) ~= nil
+    end), (launcher:stderr()))
+    good:send { method = "after" }
+    good:notification "after"
+    good.socket:close()
+    deaf.socket:close()
   end)
 end)
 

@@ -528,6 +528,8 @@ local function may_pass(session, message)
   if allowed == true and not front.gone then return true end
   if allowed == nil then
     log.error("%s: the decision failed: %s", message.method, why)
+    audit(session, { question = question, since = uv.hrtime() },
+      { decision = "decline", policy = "default", why = "the decision failed" })
     why = ("codex-lua --strict: %s: the decision failed"):format(question.what)
   end
   session:_record("c2s", message.line)
