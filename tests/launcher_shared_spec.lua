@@ -92,7 +92,12 @@ local function with_launcher(body, ...)
   local launcher <close> = program.spawn(
     { "app-server", "--no-audit", "--listen", "unix://" .. socket, ... },
     { cwd = folder, env = cx.environment() })
-  local there = program.eventually(function() return require("luv").fs_stat(socket) ~= nil end)
+  -- The file is there a moment before somebody listens.
+  local there = program.eventually(function()
+    local first = require("luv").fs_stat(socket) and ws_client.connect(socket)
+    if first then first:close() end
+    return first ~= nil
+  end)
   assert.is_true(there, (launcher:stderr()))
   body(socket, folder)
 end
