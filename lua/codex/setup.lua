@@ -16,6 +16,7 @@
 local E = require "codex.error"
 local base64 = require "codex.base64"
 local files = require "codex.files"
+local hook_table = require "codex.hook_table"
 local json = require "codex.json"
 local options = require "codex.options"
 local records = require "codex.record"
@@ -33,19 +34,7 @@ local Setup = {}
 Setup.__index = require("codex.class").methods(Setup)
 Setup.__name = "codex.setup"
 
--- ---- Names -------------------------------------------------------------------------------------
-
---- "PreToolUse" and "preToolUse" are "pre_tool_use" here.
-local function snake(name)
-  return (name:gsub("^%u", string.lower):gsub("%u", function(c) return "_" .. c:lower() end))
-end
-
---- As config.toml has it.
-local function pascal(name)
-  return (("_" .. snake(name)):gsub("_(%w)", string.upper))
-end
-
-local same = records.same
+local same, snake = records.same, hook_table.snake
 
 local function present(value)
   if value ~= json.null then return value end
@@ -134,49 +123,19 @@ local function overridden(result)
   return data and tostring(data.message) or nil
 end
 
--- ---- Hooks in the configuration ----------------------------------------------------------------
-
-local function entry_name(event, matcher, command)
-  return ("hook:%s:%s:%s"):format(event, matcher or "", command)
-end
-
-local function groups_of(layer, event) return (layer.config.hooks or {})[pascal(event)] or {} end
-
---- Calls with each handler of the layer, its group, and their places from 0.
-local function each_handler(layer, fn)
-  for name, groups in pairs(layer.config.hooks or {}) do
-    for g, group in ipairs(name ~= "state" and groups or {}) do
-      for i, handler in ipairs(group.hooks or {}) do
-        fn(snake(name), group, handler, g - 1, i - 1)
-      end
-    end
-  end
-end
-
---- The names that hooks in the layer have in the record.
-local function names_in(layer)
-  local names = {}
-  each_handler(layer, function(event, group, handler)
-    if present(handler.command) then
-      names[entry_name(event, present(group.matcher), handler.command)] = handler.command
-    end
-  end)
-  return names
-end
+-- ---- Changing ----------------------------------------------------------------------------------
 
 --- Whether something of ours is in the layer that the record does not know: what the file is now
 --- is not what is to be put back then.
 local function has_unknown(self, layer)
   local entries = self.record.entries
   if records.is_our_notify(layer.config.notify) and not entries.notify then return true end
-  for name, command in pairs(names_in(layer)) do
+  for name, command in pairs(hook_table.names(layer)) do
     local is_ours = records.is_our_hook(command, "hook") or records.is_our_hook(command, "notify")
     if is_ours and not entries[name] then return true end
   end
   return false
 end
-
--- ---- Changing ----------------------------------------------------------------------------------
 
 local Held = {
   __close = function(own)
@@ -204,7 +163,7 @@ end
 local function begin(self)
   local layer, all = user_layer(self)
   if not layer then return nil, all end
-  local names = names_in(layer)
+  local names = hook_table.names(layer)
   self.record:prune(function(name, entry)
     if name == "notify" then return same(entry.value, layer.config.notify) end
     return names[name] ~= nil
@@ -394,7 +353,7 @@ end
 ---@field raw table as Codex sent it
 
 local function named(self, hook)
-  hook.name = hook.command and entry_name(hook.event, hook.matcher, hook.command)
+  hook.name = hook.command and hook_table.name(hook.event, hook.matcher, hook.command)
   hook.ours = hook.name ~= nil and hook.path == self.path and self.record.entries[hook.name] ~= nil
   return hook
 end
@@ -433,7 +392,7 @@ local function unseen(self)
   local layer, err = user_layer(self)
   if not layer then return nil, err end
   local list = {}
-  each_handler(layer, function(event, group, handler, g, i)
+  hook_table.each(layer, function(event, group, handler, g, i)
     list[#list + 1] = named(self, {
       key = ("%s:%s:%d:%d"):format(self.path, event, g, i), event = event, path = self.path,
       matcher = present(group.matcher), command = present(handler.command),
@@ -510,7 +469,7 @@ end
 function Setup:add_hook(given)
   check_hook(given)
   local event = snake(given.event)
-  local name = entry_name(event, given.matcher, given.command)
+  local name = hook_table.name(event, given.matcher, given.command)
   local held <close>, no_lock = hold(self)
   if not held then return nil, no_lock end
   local layer, err = begin(self)
@@ -518,12 +477,8 @@ function Setup:add_hook(given)
   local there, problem = find(self, "name", name, self.hooks)
   if there then return there.key end
   if problem.kind ~= "policy" then return nil, problem end -- Codex has no hooks
-  local there_are = groups_of(layer, event)
-  local groups = table.move(there_are, 1, #there_are, 1, json.array {})
-  groups[#groups + 1] = { matcher = given.matcher, hooks = { { type = "command",
-    command = given.command, timeout = given.timeout, async = given.async } } }
   local ok
-  ok, err = write(self, layer, { { "hooks." .. pascal(event), groups } }, function(entries)
+  ok, err = write(self, layer, hook_table.addition(layer, event, given), function(entries)
     entries[name] = { event = event, command = given.command }
   end)
   if not ok then return nil, err end
@@ -556,57 +511,6 @@ function Setup:trust(key)
   return ok and true, err
 end
 
---- The groups without this command, and where the first group that went was (from 0).
-local function without(groups, hook)
-  local rest, gone = json.array {}, nil
-  for i, group in ipairs(groups) do
-    local left = json.array {}
-    for _, handler in ipairs(group.hooks or {}) do
-      local is_it = handler.command == hook.command and present(group.matcher) == hook.matcher
-      if not is_it then left[#left + 1] = handler end
-    end
-    local is_gone = #left == 0 and #(group.hooks or {}) > 0
-    if is_gone then gone = gone or i - 1 end
-    if not is_gone then
-      group.hooks = left
-      rest[#rest + 1] = group
-    end
-  end
-  return rest, gone
-end
-
---- Trust is written down by place: it follows the hooks that move up when one before them goes.
---- The states then, and whether they are others.
-local function moved_states(states, path, event, gone)
-  local prefix, rest, is_other = ("%s:%s:"):format(path, event), json.object {}, false
-  for key, state in pairs(states) do
-    local place = key:sub(1, #prefix) == prefix and key:sub(#prefix + 1) or ""
-    local group, index = place:match "^(%d+):(%d+)$"
-    group = math.tointeger(tonumber(group))
-    local is_meant = gone ~= nil and group ~= nil and group >= gone
-    if not is_meant then
-      rest[key] = state
-    elseif group > gone then
-      rest[("%s%d:%s"):format(prefix, group - 1, index)] = state
-    end
-    is_other = is_other or is_meant
-  end
-  return rest, is_other
-end
-
---- What taking the hook out means for the file; no table is left that was made for us alone.
-local function removal(layer, path, hook)
-  local hooks, event = layer.config.hooks or {}, pascal(hook.event)
-  local rest, gone = without(hooks[event] or {}, hook)
-  local states, is_other = moved_states(hooks.state or {}, path, hook.event, gone)
-  local is_alone = #rest == 0 and next(states) == nil
-  for name in pairs(hooks) do is_alone = is_alone and (name == "state" or name == event) end
-  if is_alone then return { { "hooks", json.null } } end
-  local edits = { { "hooks." .. event, #rest > 0 and rest or json.null } }
-  if is_other then edits[2] = { "hooks.state", next(states) and states or json.null } end
-  return edits
-end
-
 --- Takes a hook of ours out again, and that it was trusted.
 ---@async
 ---@param key string
@@ -630,7 +534,7 @@ function Setup:remove_hook(key, any)
     if done ~= false then return done, err end
   end
   local ok
-  ok, err = write(self, layer, removal(layer, self.path, hook), function(entries)
+  ok, err = write(self, layer, hook_table.removal(layer, self.path, hook), function(entries)
     entries[hook.name] = nil
   end)
   return ok and true, err
