@@ -136,6 +136,15 @@ test: deps ## everything: C tests and specs; SPECS=tests/proc_spec.lua for some,
 	@$(MAKE) --no-print-directory all core-tests
 	@$(MAKE) --no-print-directory suite
 
+VERSIONS := tests/versions/node_modules/.package-lock.json
+versions: deps ## every feature on older releases of Codex, which it downloads
+	@$(MAKE) -s --no-print-directory $(VERSIONS)
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory suite SPECS=tests/versions/features.lua
+
+$(VERSIONS): tests/versions/package-lock.json
+	cd tests/versions && npm ci --no-progress && touch node_modules/.package-lock.json
+
 core-tests: $(CORE_TESTS)
 	@for t in $(CORE_TESTS); do $$t || exit 1; done
 
@@ -268,5 +277,5 @@ help: ## this list
 
 FORCE:
 -include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
-.PHONY: all deps test core-tests suite check lint format asan valgrind fuzz differential matrix \
+.PHONY: all deps test versions core-tests suite check lint format asan valgrind fuzz differential matrix \
         torture bench demo install uninstall clean help FORCE

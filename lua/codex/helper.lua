@@ -116,17 +116,26 @@ local function patience(helper, given)
   return math.type(ms) and ms / 1000 + 10 or nil
 end
 
---- Codex's words for a method that it does not know, made into ours.
-local function explain(helper, err)
-  local row = helper.row
-  local words = ("unknown variant `%s`"):format(row[1])
+--- Codex's words for a method that it does not know, made into ours; another error as it is.
+---@param where string
+---@param method string
+---@param err codex.Error
+---@param row? { since?: string, last?: string } versions that have it
+---@return codex.Error
+function M.explain(where, method, err, row)
+  local words = ("unknown variant `%s`"):format(method)
   if err.kind ~= "rpc" or err.code ~= -32600 or not err.message:find(words, 1, true) then
     return err
   end
-  local text = ("%s: this Codex has no method '%s'"):format(helper.where, row[1])
-  if row.since then text = ("%s; Codex %s has it"):format(text, row.since) end
-  if row.last then text = ("%s; Codex %s was the last seen to have it"):format(text, row.last) end
+  local text = ("%s: this Codex has no method '%s'"):format(where, method)
+  local since, last = row and row.since, row and row.last
+  if since then text = ("%s; Codex %s has it"):format(text, since) end
+  if last then text = ("%s; Codex %s was the last seen to have it"):format(text, last) end
   return E.new("unsupported", text, { code = err.code, data = err.data })
+end
+
+local function explain(helper, err)
+  return M.explain(helper.where, helper.row[1], err, helper.row)
 end
 
 --- "0.153.4" as a number that compares as the version does.

@@ -62,6 +62,11 @@ M.wire = { start = own.start, resume = own.resume, fork = own.fork, turn = turn_
 local Thread = {}
 Thread.__name = "codex.thread"
 
+--- 0.87 has it not.
+local HAS_STEER = { since = "0.101.0" }
+
+local function explain(...) return require("codex.helper").explain(...) end
+
 local function copy(list) return table.move(list, 1, #list, 1, {}) end
 
 local function camel(name) return (name:gsub("_(%l)", string.upper)) end
@@ -320,7 +325,8 @@ end
 ---@async
 ---@param prompt codex.Input
 ---@return true?
----@return codex.Error? error of kind `rpc` when no turn runs
+---@return codex.Error? error of kind `rpc` when no turn runs, `unsupported` where Codex has no such
+--- method
 function Thread:steer(prompt)
   local running = running_turn(self)
   if not running then
@@ -329,7 +335,7 @@ function Thread:steer(prompt)
   local answer, err = self.client:request("turn/steer", {
     threadId = self.id, expectedTurnId = running.id, input = input_of("thread:steer", prompt),
   })
-  if not answer then return nil, err end
+  if not answer then return nil, explain("thread:steer", "turn/steer", err, HAS_STEER) end
   return true
 end
 

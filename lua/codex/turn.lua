@@ -499,7 +499,7 @@ local function ask_for(turn, spec)
   turn._before = turn.thread._total
   local answer
   answer, err = turn.thread.client:request(spec.method, spec.params)
-  if err then return nil, err end
+  if err then return nil, require("codex.helper").explain("the turn", spec.method, err) end
   local id = id_in(answer)
   if type(id) == "string" then return id end
   return nil, E.new("protocol", ("%s was answered without a turn"):format(spec.method))
