@@ -104,8 +104,8 @@ function Place:ours(...)
   local result = program.run({ ... }, { env = env, cwd = self.work, stdin = "null", timeout = 60 })
   if result.code == 0 then return result.stdout end
   local text = result.stderr .. result.stdout
-  local is_lack = text:find "unsupported" or text:find "has no" or text:find "has them"
-    or text:find "has it" or text:find "needs Codex" or text:find "since"
+  local is_lack = text:find "unsupported:" or text:find "they are not among its features"
+    or text:find "are disabled among the features"
   return nil, { kind = is_lack and "unsupported" or "exit", message = text }
 end
 
