@@ -1,8 +1,8 @@
 --- make differential: sends mutants to Codex directly and through the strict launcher.
 ---
 --- MUTANTS and SEED say how many and which, FIRST where to go on, CODEX_VERSION (latest, middle,
---- old) before which Codex; DIRECT_EVERY=4 sends only each fourth directly. Exits with 1 when one
---- was executed through the launcher, or ended it.
+--- old) before which Codex; DIRECT_EVERY=4 sends only each fourth directly, CHUNK is how many share
+--- a session. Exits with 1 when one was executed through the launcher, or ended it.
 
 package.path = "./?.lua;" .. package.path -- luacheck: ignore 112
 local campaign = require "tests.differential.campaign"
@@ -58,7 +58,8 @@ local seed = number("SEED", 1)
 local report = campaign.run {
   binary = peers[version], seed = seed, mutants = number("MUTANTS", 100000),
   first = number("FIRST", 1), lacks = versions.lacks[version], limit = number("FAILURES", 8),
-  direct_every = number("DIRECT_EVERY", 1), progress = progress,
+  direct_every = number("DIRECT_EVERY", 1), chunk = number("CHUNK", 500),
+  progress = progress,
 }
 local seed_names = {}
 for i, each in ipairs(seeds.list) do seed_names[i] = each.name end
