@@ -120,6 +120,12 @@ local function no_state(session)
   file:close()
 end
 
+--- A file that can be opened, and takes nothing.
+local function full_disk(session)
+  assert(require("codex.files").make_dir(session.folder .. "/state/codex-lua"))
+  assert(uv.fs_symlink("/dev/full", session.folder .. "/state/codex-lua/audit.jsonl"))
+end
+
 ---@class tests.Fault
 ---@field who "client"|"policy"|"around"|"nothing"
 ---@field name string
@@ -174,9 +180,15 @@ M.faults = {
   { who = "policy", name = "spoils the libraries", faulty = failing [[
     string.find, string.format, table.insert, pcall, error, type = nil
     return nil ]] },
+  { who = "policy", name = "changes the request for the next one",
+    faulty = ('return { name = "faulty", decide = function(request) %s end }'):format [[
+      request.kind, request.command, request.method = "elicitation", "true", "x"
+      for key in pairs(request.params) do request.params[key] = nil end ]] },
   { who = "policy", name = "cannot be loaded", faulty = "return {", stops = true },
   { who = "policy", name = "returns nothing", faulty = "local x = 1", stops = true },
   { who = "around", name = "the audit is required and cannot be written", prepare = no_state,
+    arguments = { "--audit", "required" }, faulty = policies.accepting, stops = true },
+  { who = "around", name = "the audit is required and the disk is full", prepare = full_disk,
     arguments = { "--audit", "required" }, faulty = policies.accepting, stops = true },
   { who = "around", name = "SIGTERM while it is open", act = signal "sigterm" },
   { who = "around", name = "SIGINT while it is open", act = signal "sigint" },
