@@ -268,13 +268,15 @@ local function opinion(policy, request)
   return "decided", plain
 end
 
---- The request for one policy: what it does to that nobody else sees, and it grants nothing.
+--- The request for one policy: what it does to that nobody else sees, and it grants nothing. A
+--- session and a client are no values that could be copied.
 local function copy(request)
-  local session = request.session
+  local session, client = request.session, request.client
   local plain = {}
   for key, value in pairs(request) do plain[key] = value end
-  plain.session = nil
+  plain.session, plain.client = nil, nil
   plain = pack.copy(plain)
+  plain.client = client
   plain.session = session and require("codex.environment").session(session)
   return plain
 end
