@@ -177,7 +177,7 @@ ASAN    = UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=quarantine_size_mb=8 \
           CFLAGS="-O1 -g -fno-omit-frame-pointer"
 # Not those where nearly all time is Codex's own; they run in `make test`.
 LIVE       := $(wildcard tests/*_codex_spec.lua) $(foreach s,approval_old_codex daemon differential \
-                examples flags foreign login matrix setup torture,tests/$(s)_spec.lua)
+                examples flags foreign install login matrix setup torture,tests/$(s)_spec.lua)
 ASAN_SPECS  = $(if $(filter tests,$(SPECS)),$(filter-out $(LIVE),$(wildcard tests/*_spec.lua)),$(SPECS))
 asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
 	@$(ASAN) all core-tests

@@ -268,7 +268,6 @@ describe("an installation that is stopped", function()
       end
       must("hook", "uninstall", "--yes")
       assert.equal(plain, text(), "step " .. step)
-      must("hook", "uninstall", "--yes")
     end
   end)
 end)

@@ -2,7 +2,9 @@
 ---
 --- The binary's version, its subcommands, the flags in the help of each, and its features are
 --- probed together; the answer is kept under XDG_CACHE_HOME for as long as the file has the same
---- real path, size and time of change. Two programs may write it at once: each writes it whole.
+--- real path, size and time of change; a script that starts Codex is asked for the version all the
+--- same, since what it starts may be another one by now. Two programs may write it at once: each
+--- writes it whole.
 
 local async = require "codex.async"
 local E = require "codex.error"
@@ -208,6 +210,17 @@ local function probe(path, print_, timeout)
   return capabilities
 end
 
+--- What is remembered of a binary, where it is still true.
+local function recall(path, print_, timeout)
+  local known = load(print_)
+  local fd = known and require("luv").fs_open(path, "r", 0)
+  if not fd then return known end
+  local is_script = require("luv").fs_read(fd, 2, 0) == "#!"
+  require("luv").fs_close(fd)
+  if is_script and probe_version(path, timeout) ~= known.version then return nil end
+  return known
+end
+
 --- The task that probes this binary: one, however many wait for it.
 local function begin_probe(path, print_, timeout)
   local real = require("luv").fs_realpath(path)
@@ -215,6 +228,8 @@ local function begin_probe(path, print_, timeout)
     local done <close> = setmetatable({}, { -- luacheck: ignore 211
       __close = function() underway[print_] = nil end,
     })
+    local known = recall(real, print_, timeout)
+    if known then return known end
     return probe(real, print_, timeout)
   end)
   return underway[print_]
@@ -232,7 +247,7 @@ function M.of(path, opts)
   if not print_ then
     return nil, E.new("spawn", ("there is no program '%s'"):format(path), { code = "ENOENT" })
   end
-  local known = remembered[print_] or load(print_)
+  local known = remembered[print_]
   if not known then
     local err
     known, err = begin_probe(path, print_, opts and opts.timeout or PROBE_TIMEOUT):join()
