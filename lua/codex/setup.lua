@@ -259,11 +259,14 @@ end
 ---@return codex.SetupAttempt?
 ---@return codex.Error?
 function Setup:attempt()
-  local before, err = look(self.path)
-  if not before then return nil, err end
-  local held
-  held, err = hold(self)
+  local held, err = hold(self)
   if not held then return nil, err end
+  local before
+  before, err = look(self.path)
+  if not before then
+    getmetatable(held).__close(held)
+    return nil, err
+  end
   return setmetatable({ setup = self, held = held, before = before, record = self.record:copy() },
     Attempt)
 end
