@@ -310,7 +310,7 @@ end)
 
 describe("a command of Codex 0.87", function()
   local items = require "codex.items"
-  local recording = "appserver-0.87.0-cmd-approval.jsonl"
+  local recording = "answers-0.87.0-cmd-approval.jsonl"
 
   --- The question as it is told, with what was noted of items before it.
   local function asked_with(note)
