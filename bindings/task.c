@@ -4,6 +4,9 @@
  * waits. */
 #include "bind.h"
 #include "modules.h"
+#include "watchdog.h"
+
+static const int64_t GRACE = 2000000000; /* for tidying up */
 
 /* running(thread | nil): said by the scheduler around every resumption */
 static int task_running(lua_State *L) {
@@ -21,9 +24,21 @@ static int task_limit(lua_State *L) {
 
 /* deadline(nanoseconds | nil): when what runs next must be over, on the clock of uv.hrtime */
 static int task_deadline(lua_State *L) {
-  cx_limit *limit = &cx_bind_env(L)->limit;
-  *limit = (cx_limit){.deadline = luaL_optinteger(L, 1, 0), .spares_us = true};
+  int64_t deadline = luaL_optinteger(L, 1, 0), now = deadline ? (int64_t)uv_hrtime() : 0;
+  cx_bind_env(L)->limit = (cx_limit){.deadline = deadline, .spares_us = true};
+  cx_watchdog_at(deadline ? (deadline > now ? deadline : now) + GRACE : 0);
   return 0;
+}
+
+/* watchdog(code, text [, path, record]): a deadline that is passed by two seconds, in one go, ends
+ * the process with this code; `record` is then appended to the file */
+static int task_watchdog(lua_State *L) {
+  int code = (int)luaL_checkinteger(L, 1);
+  const char *text = luaL_checkstring(L, 2);
+  int rc = cx_watchdog_open(code, text, luaL_optstring(L, 3, NULL), luaL_optstring(L, 4, NULL));
+  if (rc != 0) return cx_bind_fail(L, rc);
+  lua_pushboolean(L, 1);
+  return 1;
 }
 
 /* live() -> the types of all open core objects */
@@ -38,8 +53,11 @@ static int task_live(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {
-    {"deadline", task_deadline}, {"limit", task_limit}, {"live", task_live}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"deadline", task_deadline},
+                                     {"limit", task_limit},
+                                     {"live", task_live},
+                                     {"watchdog", task_watchdog},
+                                     {NULL, NULL}};
 
 int luaopen_codex_core_task(lua_State *L) {
   luaL_newlib(L, functions);

@@ -2,7 +2,8 @@
 ---
 --- It speaks the app-server protocol on its standard input and output and runs the real app-server
 --- behind it. What no policy and no middleware touches passes byte for byte. Exit codes: those of
---- Codex; 1 it could not be started, 2 wrong usage; ended with Ctrl-C 130, SIGTERM 143, SIGHUP 129.
+--- Codex; 1 it could not be started, 2 wrong usage; ended with Ctrl-C 130, SIGTERM 143, SIGHUP 129;
+--- 124 a policy held it up for longer than it may and could not be interrupted: Codex ends with it.
 
 local async = require "codex.async"
 local cli = require "codex.cli"
@@ -124,6 +125,7 @@ end
 
 -- ---- The session -------------------------------------------------------------------------------
 
+require("codex.guard").watch "app-server"
 local recording = args.record and must(require("codex.recording").open(args.record))
 local audit = not args.no_audit
   and must(require("codex.audit").open(nil, { required = args.audit == "required" })) or nil

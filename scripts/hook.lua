@@ -68,6 +68,7 @@ local function note_of(line)
 end
 
 local function work()
+  require("codex.guard").watch "hook"
   local given = parse()
   given.say = function(line)
     line.note = note_of(line)

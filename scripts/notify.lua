@@ -3,7 +3,7 @@
 --- Codex runs `codex-lua notify [--chain PROGRAM] [HOOK.lua...] PAYLOAD`, without a terminal, and
 --- after every turn: what only the other commands need is not loaded for that. Exit codes: 0 all
 --- hooks went well, 1 one failed (Codex does not look; `codex-lua notify status` shows it), 2 wrong
---- usage.
+--- usage, 124 one held up the program for longer than it may.
 
 local commands = { install = true, uninstall = true, status = true, test = true }
 
@@ -93,6 +93,10 @@ outlive_terminal()
 if not payload then fail(err, given) end
 
 local event = from_stop and notify.stop_event(payload) or notify.event(payload, text)
+require("codex.guard").watch("notify", notify.log_path(), require("codex.json").encode({
+  hook = "notify", ok = false, time = os.date "!%Y-%m-%dT%H:%M:%SZ", turn_id = event.turn_id,
+  why = "a hook did not end although its time was over, and could not be interrupted",
+}, { repair = true }) .. "\n")
 local code = 0
 for _, outcome in ipairs(notify.deliver(event, given)) do
   if not outcome.ok then

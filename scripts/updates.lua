@@ -5,7 +5,8 @@
 --- an update, with the advisory; one with `on` names when: "update", "up_to_date",
 --- "newer_than_known", "unknown", or "*".
 ---
---- Exit codes: 0 up to date, 10 there is an update, 1 it is not known, 2 wrong usage.
+--- Exit codes: 0 up to date, 10 there is an update, 1 it is not known, 2 wrong usage, 124 a
+--- hook held up the program for longer than it may.
 
 local approval = require "codex.approval"
 local cli = require "codex.cli"
@@ -83,6 +84,7 @@ local function wanted(hooks, advisory)
 end
 
 local function run_hooks(advisory)
+  require("codex.guard").watch "updates"
   local paths, err = plugin.files(files.config_dir() .. "/updates.d", "io")
   if not paths then return say("%s", err.message) end
   local hooks, problems = hook.load_all(paths)

@@ -3,6 +3,7 @@
 --- must come out as if it were not there.
 
 local environment = require "codex.environment"
+local proc = require "codex.proc"
 local program = require "tests.support.program"
 
 -- Walks all that can be reached from a file, objects of ours included, and spoils each table there.
@@ -217,5 +218,19 @@ describe("files of the user's", function()
     assert.is_false(run [[ return (pcall(setmetatable, require "codex.json", {})) ]])
     assert.is_nil(run [[ return debug.sethook or debug.setmetatable or debug.getupvalue ]])
     assert.is_false(run [[ return (pcall(io.output, "/dev/null")) ]])
+    assert.is_true(run [[ local meta = {}
+      for _, gc in ipairs { error, true } do
+        meta.__gc = gc
+        setmetatable({}, meta)
+        meta.__gc = function() while true do end end
+      end
+      collectgarbage()
+      return meta.__gc ~= nil ]])
+  end)
+
+  it("do not lead to our classes by their objects", function()
+    local found = assert(proc.run { "grep", "-rnE", [[^(\w+)\.__index = \1$]],
+      program.root .. "/lua" })
+    assert.equal("", found.stdout)
   end)
 end)

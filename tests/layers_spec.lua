@@ -20,6 +20,7 @@ local may = {
   ["host/boot"] = "",
   ["host/spawn"] = "err proc",
   ["host/watch"] = "",
+  ["host/watchdog"] = "",
   ["host/proc"] = "err buf spawn watch",
   ["host/pipe"] = "err",
   ["host/attach"] = "err",
@@ -37,7 +38,7 @@ local may = {
   ["bindings/modules"] = "",
 }
 local binding = parsers
-  .. " scan envelope redact paths proc http httpd secret ws link bind argv pack parse modules"
+  .. " scan envelope redact paths proc http httpd secret ws link bind argv pack parse modules watchdog"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {

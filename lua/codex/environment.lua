@@ -65,10 +65,19 @@ end
 local function own_metatables(env)
   local mine = setmetatable({}, { __mode = "k" })
   local names = setmetatable({}, { __mode = "k" })
+  --- Finalizers would run at any time, in the middle of somebody else's work, where nothing can
+  --- interrupt them: a file has none. (Lua calls one only where it was there at this moment.)
+  local function set(value, meta)
+    local finalizer = type(meta) == "table" and rawget(meta, "__gc")
+    if not finalizer then return setmetatable(value, meta) end
+    rawset(meta, "__gc", nil)
+    setmetatable(value, meta)
+    rawset(meta, "__gc", finalizer)
+  end
   function env.setmetatable(value, meta)
     local now = debug_getmetatable(value)
     if now and not mine[now] then error("cannot change a protected metatable", 2) end
-    setmetatable(value, meta)
+    set(value, meta)
     if meta then mine[meta] = true end
     return value
   end

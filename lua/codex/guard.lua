@@ -18,6 +18,9 @@ local uv = require "luv"
 
 local M = {}
 
+--- The exit code of a program that its watchdog has ended.
+M.WATCHDOG = 124
+
 local GRACE = 1 -- seconds that a cancelled task has to end
 
 local held = 0 -- nanoseconds that guarded code has kept the loop from turning
@@ -62,6 +65,19 @@ local function stop(job)
   if job.task:is_done() then return end
   log.warn("%s does not end although its time is over", job.name)
   core.limit(job.co, true)
+end
+
+--- From now on this program ends when code that is run here holds it up for two seconds longer than
+--- it may: with exit code 124, a line on standard error, and where wanted one in a log; and, when
+--- not even that is possible, a second later by SIGKILL.
+---@param command string for the message: "notify"
+---@param path? string of the log
+---@param record? string a line for it, with its newline
+function M.watch(command, path, record)
+  local text = ("codex-lua %s: a Lua file does not end although its time is over; this program "
+    .. "ends instead\n"):format(command)
+  local ok, name, problem = core.watchdog(M.WATCHDOG, text, path, record)
+  if not ok then log.error("there is no watchdog: %s", problem or name) end
 end
 
 local TEXT_LIMIT = 4096 -- bytes of what somebody else's code says is wrong
