@@ -93,7 +93,8 @@ outlive_terminal()
 if not payload then fail(err, given) end
 
 local event = from_stop and notify.stop_event(payload) or notify.event(payload, text)
-require("codex.guard").watch("notify", notify.log_path(), require("codex.json").encode({
+local has_home, log_path = pcall(notify.log_path)
+require("codex.guard").watch("notify", has_home and log_path or nil, require("codex.json").encode({
   hook = "notify", ok = false, time = os.date "!%Y-%m-%dT%H:%M:%SZ", turn_id = event.turn_id,
   why = "a hook did not end although its time was over, and could not be interrupted",
 }, { repair = true }) .. "\n")
