@@ -38,7 +38,8 @@ local may = {
   ["bindings/modules"] = "",
 }
 local binding = parsers
-  .. " scan envelope redact paths proc http httpd secret ws link bind argv pack parse modules watchdog"
+  .. " scan envelope redact paths proc http httpd secret ws link bind argv pack parse "
+  .. "modules watchdog"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {
