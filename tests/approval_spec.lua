@@ -574,6 +574,18 @@ describe("an answer of somebody else's", function()
     }, read)
   end)
 
+  it("may have the word as a name, as Codex reads it", function()
+    local request = approval.request("item/commandExecution/requestApproval", { command = "x" })
+    for word, read in pairs { accept = "accept", acceptForSession = "accept_for_session",
+      decline = "decline", x = "error" } do
+      local result = { decision = { [word] = json.null } }
+      assert.equal(read, approval.decision(request, { result = result }).decision, word)
+    end
+    request = approval.request("mcpServer/elicitation/request", { mode = "url" })
+    local result = { action = { accept = json.null } }
+    assert.equal("accept", approval.decision(request, { result = result }).decision)
+  end)
+
   it("that Codex would not take is an error, and says what it was", function()
     local command, old = first "0.169.0-cmd-approval-accept", old_command()
     for text, request in pairs {

@@ -231,6 +231,46 @@ for _, server in ipairs(servers) do
   end)
 end
 
+describe("codex-acp on the strict launcher", function()
+  --- A wrapper as in the README, with this policy.
+  local function strict(name, code)
+    program.write(work .. "/" .. name .. ".lua", code, 384)
+    return foreign.wrapper(work .. "/" .. name, {
+      program.path, "app-server", "--no-audit", "--strict", "--policy",
+      work .. "/" .. name .. ".lua", "--",
+    })
+  end
+
+  it("is told why its default mode is refused", function()
+    with(verdict "allow", function(cx)
+      local binary = strict("closed", 'return { name = "none", decide = function() end }')
+      local events = foreign.acp(binary, cx, "run", { answer = "fail", cwd = work })
+      assert.equal(1, events.code)
+      local refused = only(foreign.select(events, { event = "refused" }))
+      local said = refused.message .. json.encode(refused.data or {})
+      assert.matches("a setting would be changed %('projects'%)", said)
+      assert.matches("no policy allows it", said)
+    end)
+  end)
+
+  it("has it where a policy lets it through", function()
+    with(verdict "allow", function(cx)
+      local binary = strict("open", [[return { name = "reviewed", on = "client_request",
+        decide = function(request)
+          local fine = { approvalsReviewer = true, ["config.features"] = true,
+            ["config.skills"] = true, ["config.projects"] = true }
+          for _, field in ipairs(request.fields or { "" }) do
+            if not fine[field] then return end
+          end
+          return "accept"
+        end }]])
+      local events = foreign.acp(binary, cx, "run", { answer = "fail", cwd = work })
+      assert.equal(0, events.code, events.stderr)
+      only(foreign.select(events, { kind = "tool_call", title = "Guardian Review" }))
+    end)
+  end)
+end)
+
 describe("The clients on a program that does it wrong", function()
   it("fail when it writes a line that is not JSON, or forgive it", function()
     with(nil, function(cx)

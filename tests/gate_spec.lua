@@ -147,6 +147,21 @@ describe("parameters", function()
       { config = { model = "m", approval_policy = "on-request" } }))
   end)
 
+  it("are all told, so that a policy can say yes to all that there is", function()
+    local question = gate.question("request", "thread/start", {
+      approvalsReviewer = "auto_review", sandbox = "read-only", model = "m", new = 1,
+      config = { model = "x", features = { a = true }, approval_policy = "never" },
+    }, none)
+    assert.same({ "approvalsReviewer", "config.approval_policy", "config.features", "new" },
+      question.fields)
+    local many = {}
+    for i = 1, 1000 do many["x" .. i] = true end
+    question = gate.question("request", "thread/start", many, none)
+    assert.same({ 20, "..." }, { #question.fields, question.fields[20] })
+    assert.is_true(#question.what < 2000)
+    assert.is_nil(gate.question("request", "command/exec", {}, none).fields)
+  end)
+
   it("of a thread that is not known must be said", function()
     assert.matches("settings it was left with", what("thread/resume", { threadId = "t" }))
     assert.matches("settings it was left with", what("thread/fork", { threadId = "t",

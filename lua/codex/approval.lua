@@ -48,6 +48,8 @@ local M = {}
 ---@field url? string elicitation
 ---@field tool? codex.ApprovalTool elicitation: of an MCP tool call
 ---@field what? string client_request: what it would do, in words
+---@field fields? string[] client_request: all parameters that do, such as `config.features`; none
+---  where it is the method itself
 ---@field client? string client_request: name and version that the client gave itself
 ---@field persist? string[] elicitation: how long an answer may be kept, "session", "always"
 
@@ -539,9 +541,16 @@ function legacy_carried.denied(body)
   return { decision = "decline", why = given(body.rejection) }
 end
 
+--- Codex reads `{ "accept": null }` as the word alone.
+local function word_of(value)
+  if type(value) ~= "table" then return value end
+  local name, body = next(value)
+  return body == json.null and next(value, name) == nil and name or value
+end
+
 --- A word, or one that carries something: a table of one member.
 local function read_command(request, result)
-  local is_legacy, word = legacy[request.method], result.decision
+  local is_legacy, word = legacy[request.method], word_of(result.decision)
   if type(word) ~= "table" then
     word = (is_legacy and legacy_wire_words or wire_words)[word]
     return word and { decision = word } or not_understood(tostring(result.decision))
@@ -585,7 +594,7 @@ function read_answer.user_input(_, result)
 end
 
 function read_answer.elicitation(_, result)
-  local word = result.action
+  local word = word_of(result.action)
   if word ~= "accept" and word ~= "decline" and word ~= "cancel" then
     return not_understood(tostring(word))
   end

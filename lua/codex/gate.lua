@@ -394,7 +394,51 @@ local function says_settings(params)
     and (is_said(params.sandbox) or is_said(params.permissions))
 end
 
---- What makes a message of a client a question; nil where it is harmless.
+local MOST = 20 -- parameters that are told of one by one
+
+local function sorted_names(value)
+  local names = {}
+  for name in pairs(value) do names[#names + 1] = name end
+  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+  return names
+end
+
+local function is_object(value) return is_table(value) and getmetatable(value) ~= array_mark end
+
+--- Adds { field, what } for each parameter that is not harmless; of a configuration, for each of
+--- its settings.
+local function add_effects(list, known, params, prefix, unknown)
+  for _, name in ipairs(sorted_names(params)) do
+    local value, check = params[name], known[name]
+    local field = prefix .. tostring(name)
+    if #list >= MOST then
+      list[MOST] = { field = "...", what = "and more" }
+      return
+    elseif field == "config" and check and is_object(value) then
+      add_effects(list, settings_of_config, value, "config.", "a setting would be changed")
+    elseif value ~= json.null then
+      local what = check and check(value)
+      if not check then what = ("%s ('%s')"):format(unknown, shown(name)) end
+      if what then list[#list + 1] = { field = field, what = what } end
+    end
+  end
+end
+
+--- The parameters of a message that are not harmless; nil where they are none of an object.
+local function effects_of(method, params, knows)
+  local list = {}
+  if params == nil or params == json.null then return list end
+  if not is_object(params) then return nil end
+  add_effects(list, M.harmless[method], params, "", "a parameter that is not known")
+  if revives[method] and not knows(params.threadId) and not says_settings(params) then
+    list[#list + 1] = { field = "threadId", what = "the thread would go on with the settings it "
+      .. "was left with (say approvalPolicy, approvalsReviewer and sandbox)" }
+  end
+  return list
+end
+
+--- What makes a message of a client a question, in words, and the names of the parameters where it
+--- is these; nil where it is harmless.
 local function effect(kind, method, params, knows)
   if kind == "notification" then
     local is_known = method == "initialized" and (params == nil or params == json.null
@@ -402,14 +446,13 @@ local function effect(kind, method, params, knows)
     return not is_known and "it is not known what this notification does" or nil
   end
   if M.questions[method] then return M.questions[method] end
-  local known = M.harmless[method]
-  if not known then return "it is not known what this method does" end
-  if params == nil or params == json.null then return nil end
-  local problem = object(known, "a parameter that is not known")(params)
-  if problem or not revives[method] then return problem end
-  if knows(params.threadId) or says_settings(params) then return nil end
-  return "the thread would go on with the settings it was left with (say approvalPolicy, "
-    .. "approvalsReviewer and sandbox)"
+  if not M.harmless[method] then return "it is not known what this method does" end
+  local list = effects_of(method, params, knows)
+  if not list then return "the parameters are no object" end
+  if #list == 0 then return nil end
+  local whats, names = {}, {}
+  for i, one in ipairs(list) do whats[i], names[i] = one.what, one.field end
+  return table.concat(whats, "; "), names
 end
 
 local function text(value) return type(value) == "string" and value or nil end
@@ -421,12 +464,13 @@ local function text(value) return type(value) == "string" and value or nil end
 ---@param knows fun(thread_id: any): boolean? whether the thread was begun here
 ---@return codex.ApprovalRequest? question nil where the message is harmless
 function M.question(kind, method, params, knows)
-  local what = effect(kind, method, params, knows)
+  local what, names = effect(kind, method, params, knows)
   if not what then return nil end
   local given = is_table(params) and params or {}
   return {
     kind = "client_request", method = method, params = given, what = what,
-    thread_id = text(given.threadId), turn_id = text(given.turnId), cwd = text(given.cwd),
+    fields = names, thread_id = text(given.threadId), turn_id = text(given.turnId),
+    cwd = text(given.cwd),
   }
 end
 

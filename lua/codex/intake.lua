@@ -148,7 +148,9 @@ function M.read(line)
     own = select(3, require("codex.core.link").read(line))
     line = envelope.with_id(line, id)
   end
-  if line:find("[\r\n]") then line = line:gsub("[\r\n]", " ") end -- outside of texts: white space
+  if line:find("\n", 1, true) or line:find("\r", 1, true) then
+    line = line:gsub("[\r\n]", " ") -- it can only be white space
+  end
   return { kind = kind, method = method, id = id, own_id = own, line = line }
 end
 
