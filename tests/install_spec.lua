@@ -167,9 +167,12 @@ command = "true" # fourth
   it("may be that hooks are disabled: then we are not installed as one", function()
     local without = plain .. "[features]\nhooks = false\n"
     write(without)
-    local result = run("notify", "install", "--via", "hook", "--yes")
-    assert.equal(1, result.code)
-    assert.truthy(result.stderr:find("disabled", 1, true), result.stderr)
+    for _, words in ipairs { { "notify", "install", "--via", "hook", "--yes" },
+      { "hook", "install", "pre_tool_use", folder .. "/hook.lua", "--yes" } } do
+      local result = run(table.unpack(words))
+      assert.equal(1, result.code)
+      assert.truthy(result.stderr:find("disabled", 1, true), result.stderr)
+    end
     assert.equal(without, text())
   end)
 end)
@@ -192,8 +195,12 @@ describe("an older Codex, which has no hooks,", function()
     must("hook", "uninstall", "--yes")
     assert.equal(plain, text())
     assert.truthy(must("notify", "uninstall"):find("not installed", 1, true))
-    local result = run("notify", "install", "--via", "hook", "--yes")
-    assert.truthy(result.stderr:find("Codex 0.101.0 has no hooks", 1, true), result.stderr)
+    for _, words in ipairs { { "notify", "install", "--via", "hook", "--yes" },
+      { "hook", "install", "pre_tool_use", folder .. "/hook.lua", "--yes" } } do
+      local result = run(table.unpack(words))
+      assert.equal(1, result.code)
+      assert.truthy(result.stderr:find("Codex 0.101.0 has no hooks", 1, true), result.stderr)
+    end
     assert.equal(plain, text())
   end)
 end)

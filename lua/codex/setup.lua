@@ -418,6 +418,22 @@ function Setup:all_hooks()
   return unseen(self)
 end
 
+--- Whether this Codex runs hooks, as it says itself under the user's configuration.
+---@async
+---@return boolean
+---@return string? why not
+function Setup:runs_hooks()
+  local list, err = require("codex.command").features(self.instance)
+  if not list then return false, tostring(err) end
+  local feature = list.hooks or list.codex_hooks -- its name until 0.128
+  if not feature then
+    return false, ("Codex %s has no hooks: they are not among its features"):format(
+      self.client.version)
+  end
+  if feature.enabled then return true end
+  return false, ("hooks are disabled among the features of Codex %s"):format(self.client.version)
+end
+
 --- The events that this Codex has hooks for, where it says so: only with hooks in its files.
 ---@async
 ---@return table<string, true>?
@@ -593,7 +609,8 @@ function M.open(instance)
   local client, err = require("codex.client").connect(instance, { policies = {}, audit = false })
   if not client then return nil, err end
   local home = client.server.codexHome or instance.home
-  local setup = setmetatable({ client = client, path = home .. "/config.toml" }, Setup)
+  local setup = setmetatable({ client = client, instance = instance,
+    path = home .. "/config.toml" }, Setup)
   setup.record, err = load_record(setup.path)
   if setup.record then return setup end
   client:close()

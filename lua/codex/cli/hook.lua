@@ -191,6 +191,8 @@ end
 local function install(args)
   local wanted = wanted_hook(args)
   local setup <close> = open()
+  local is_able, why = setup:runs_hooks()
+  if not is_able then fail(why .. "; nothing was changed") end
   local others = replaced(setup, args, wanted)
   if not others then return say "It is installed already." end
   local lines = {

@@ -100,19 +100,6 @@ local function our_hooks(setup)
   return ours
 end
 
---- Whether this Codex runs hooks, as it says itself under the user's configuration; or why not.
-local function has_hooks(setup)
-  local list, err = require("codex").features()
-  if not list then return false, tostring(err) end
-  local feature = list.hooks or list.codex_hooks -- its name until 0.128
-  if not feature then
-    return false, ("Codex %s has no hooks: they are not among its features"):format(
-      setup.client.version)
-  end
-  if not feature.enabled then return false, "hooks are disabled among the features of Codex" end
-  return true
-end
-
 --- The last one first: keys are places.
 local function remove_hooks(setup, ours)
   for i = #ours, 1, -1 do check(setup:remove_hook(ours[i].key, true)) end
@@ -156,7 +143,7 @@ local function install_notify(setup, args)
   if not ok then fail(problem) end
   if problem then io.stderr:write("codex-lua notify: it will not be used: ", problem, "\n") end
   print "Installed. `codex-lua notify uninstall` puts the file back as it was."
-  if has_hooks(setup) then
+  if setup:runs_hooks() then
     print("With this Codex `--via hook` is the better way: turns of threads in which much was said "
       .. "(128 KiB) are not told to a notify program.")
   end
@@ -207,7 +194,7 @@ local function add_trusted(setup, event, command)
 end
 
 local function install_hook(setup, args)
-  local is_able, why = has_hooks(setup)
+  local is_able, why = setup:runs_hooks()
   if not is_able then fail(why .. "; nothing was changed") end
   local ours = check(our_hooks(setup))
   local words = table.move(args.hooks, 1, #args.hooks, 5,
