@@ -26,7 +26,11 @@ local first = {
 local last = { ["mcp-server"] = "0.153.4" }
 
 --- Where a version never asks: what it does then is asserted by the feature.
-local silent = { ["approval mcp tool"] = { ["0.87.0"] = true, ["0.101.0"] = true } }
+local silent = {
+  ["approval mcp tool"] = { ["0.87.0"] = true, ["0.101.0"] = true },
+  -- The server's question gets no answer, and the turn waits for it.
+  elicitation = { ["0.87.0"] = true, ["0.101.0"] = true, ["0.107.0"] = true },
+}
 
 local function number(version)
   local major, minor, patch = version:match "(%d+)%.(%d+)%.(%d+)"
@@ -121,7 +125,7 @@ function Place:turn(policy, thread_options, prompt)
   local thread, err = client:thread(thread_options)
   if not thread then return nil, err end
   if self.settle then async.sleep(self.settle) end
-  return thread:ask(prompt or "go", { timeout = 30 })
+  return thread:ask(prompt or "go", { timeout = self.limit or 30 })
 end
 
 local function equal(expected, value) assert.same(expected, value) return true end
@@ -458,6 +462,32 @@ features["approval mcp tool"] = function(version)
     equal(is_named and "shout" or nil, request.tool.name)
     equal(not is_named or nil, request.tool.is_unnamed)
     return equal({ "elicitation", "loud" }, { request.kind, request.server })
+  end)
+end
+
+features["elicitation"] = function(version)
+  local server = { command = host.program,
+    args = { peers.root .. "/tests/support/asking_server.lua" } }
+  return with(version, { { mcp = { server = "mock", tool = "ask", arguments = json.object {} } },
+    "done" }, { config = { mcp_servers = { mock = server } } }, function(place)
+    place.settle = 1.5 -- a server that still starts has no tools
+    place.limit = silent.elicitation[version] and 5
+    local form
+    local turn, err = place:turn(function(request)
+      if request.kind == "user_input" then -- as 0.107 asks for leave to call the tool
+        return { decision = "accept", answers = { [request.questions[1].id] = "Approve Once" } }
+      end
+      if not request.schema.properties.ok then return "accept" end
+      form = request
+      return { decision = "accept", content = { ok = true } }
+    end, { approval_policy = "on-request", sandbox = "read-only" })
+    if silent.elicitation[version] then
+      return equal({ "timeout", nil }, { err.kind, form })
+    end
+    if not turn then return nil, err end
+    local told = place.model.requests[2].outputs[1].output
+    equal({ "mock", "Proceed?" }, { form.server, form.message })
+    return equal(true, told:find("accept", 1, true) ~= nil)
   end)
 end
 
