@@ -201,6 +201,18 @@ describe("a question", function()
     assert.equal("decline", approval.decision(question, { result = { allowed = 1 } }).decision)
   end)
 
+  it("is told without secrets", function()
+    local approval = require "codex.approval"
+    for _, params in ipairs {
+      { type = "apiKey", apiKey = "a-secret-of-ours" },
+      { type = "chatgptAuthTokens", accessToken = "a-secret-of-ours", chatgptAccountId = "x" },
+    } do
+      local text = approval.describe(gate.question("request", "account/login/start", params, none))
+      assert.is_nil(text:find("a-secret-of-ours", 1, true), text)
+      assert.truthy(text:find("account/login/start", 1, true))
+    end
+  end)
+
   it("goes only to policies that name its kind", function()
     local policy = require "codex.policy"
     local question = gate.question("request", "thread/shellCommand", { command = "x" }, none)

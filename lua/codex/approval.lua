@@ -780,7 +780,8 @@ function tell.client_request(request, lines)
   lines[1] = "Let a client do what nobody would be asked about"
   add_text(lines, "  ", request.what or "?")
   add_text(lines, "  client: ", request.client or "?")
-  add_text(lines, "  sends: ", request.method .. " " .. as_json(request.params), DIFF_LINES)
+  local sent = as_json { method = request.method, params = request.params }
+  add_text(lines, "  sends: ", require("codex.recording").redact(sent), DIFF_LINES)
 end
 
 function tell.unknown(request, lines)
