@@ -131,15 +131,19 @@ local others = {
   path = { '"/nonexistent/x"', "null" },
   approvalPolicy = { '"on-request"', "null" },
   sandbox = { '"read-only"', "null" },
+  sandboxPolicy = { '{"type":"readOnly"}', "null" },
+  type = { '"readOnly"', '"text"' },
+  config = { "{}", "null" },
+  approvalsReviewer = { '"user"', "null" },
   result = { '{"decision":"decline"}', "null", "{}", "[]" },
 }
 
 local function other_value(random, name, value)
   local kind = random:fraction()
   local known, simple = others[name], { "null", "{}", "[]", "0", '""', "true", '"x"' }
-  if kind < 0.4 and known then return text(random:pick(known)) end
-  if kind < 0.55 then return tree.copy(value) end
-  if kind < 0.75 and value.type == "object" then
+  if kind < 0.6 and known then return text(random:pick(known)) end
+  if kind < 0.7 then return tree.copy(value) end
+  if kind < 0.85 and value.type == "object" then
     local less = tree.copy(value)
     if #less > 0 then less[random:below(#less)].value = text "null" end
     return less
@@ -488,7 +492,7 @@ end
 -- ---- Mutants -----------------------------------------------------------------------------------
 
 local likely = { -- how often, where not once
-  array_for_object = 4, duplicate_key = 4, extra_member = 4, id = 4, null_member = 3,
+  array_for_object = 4, duplicate_key = 6, extra_member = 4, id = 4, null_member = 3,
   key_escaped = 2, word_as_object = 2, number_spelled = 2, wrapped = 2, white_space = 3,
   two_values = 2, framed = 2, string_escaped = 2, moved = 2, reordered = 2,
 }

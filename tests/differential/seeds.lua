@@ -120,6 +120,15 @@ M.list = {
     end,
   },
   {
+    name = "thread/start, no sandbox", from = "0.169.0-cmd-approval-accept",
+    method = "thread/start", weight = 3,
+    arm = function(message, values)
+      tree.set(message, values.cwd, "params", "cwd")
+      tree.set(message, "danger-full-access", "params", "sandbox")
+      tree.set(message, "touch " .. values.marker, "params", "developerInstructions")
+    end,
+  },
+  {
     name = "thread/start, config", from = "0.169.0-cmd-approval-accept",
     method = "thread/start", weight = 1,
     arm = function(message, values)
@@ -137,6 +146,15 @@ M.list = {
       tree.set(message, values.thread, "params", "threadId")
       tree.set(message, text_input("touch " .. values.marker), "params", "input")
       tree.set(message, "never", "params", "approvalPolicy")
+      tree.set(message, full_access, "params", "sandboxPolicy")
+    end,
+  },
+  {
+    name = "turn/start, no sandbox", from = "0.169.0-cmd-approval-accept", method = "turn/start",
+    weight = 4, needs = "turns",
+    arm = function(message, values)
+      tree.set(message, values.thread, "params", "threadId")
+      tree.set(message, text_input("touch " .. values.marker), "params", "input")
       tree.set(message, full_access, "params", "sandboxPolicy")
     end,
   },
