@@ -170,6 +170,9 @@ for version, binary in pairs(binaries) do
 
     for _, case in ipairs(cases) do
       it("refuses with " .. case[1], function()
+        if version == "other" and case[1]:find "group" then
+          return pending "old Codex has hooks in its own group"
+        end
         local is_run, told = closed:judge(case[2], case[3])
         assert.is_false(is_run, told)
         assert.truthy(told:find(case[4], 1, true), told)

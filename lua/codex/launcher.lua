@@ -221,7 +221,8 @@ local function settle(session, asked, line)
 end
 
 local function settle_with(session, asked, field, value)
-  settle(session, asked, ('{"id":%s,"%s":%s}'):format(asked.id, field, json.encode(value)))
+  local text = json.encode(value, { unicode = true })
+  settle(session, asked, ('{"id":%s,"%s":%s}'):format(asked.id, field, text))
 end
 
 --- The answer of doubt: no, in the words of the request, or an error.
@@ -431,7 +432,7 @@ local function own_introduction(session, front, line)
   if set then capabilities.optOutNotificationMethods = nil end
   if session._shared then capabilities.experimentalApi = true end
   params.capabilities, decoded.params = capabilities, params
-  return json.encode(decoded)
+  return json.encode(decoded, { unicode = true })
 end
 
 local function initialize(session, message)
@@ -556,7 +557,8 @@ end
 
 local function answer_server(session, id, outcome)
   local field = outcome.error and "error" or "result"
-  local line = ('{"id":%s,"%s":%s}'):format(id, field, json.encode(outcome[field]))
+  local text = json.encode(outcome[field], { unicode = true })
+  local line = ('{"id":%s,"%s":%s}'):format(id, field, text)
   session:_record("c2s", line)
   session.server:send(line)
 end

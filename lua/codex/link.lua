@@ -332,7 +332,7 @@ function Link:_sent(ok, name, text)
 end
 
 local function encode(params)
-  if params ~= nil then return json.encode(params) end
+  if params ~= nil then return json.encode(params, { unicode = true }) end
 end
 
 --- The error that the other side's error object stands for.

@@ -145,7 +145,7 @@ end
 --- The outcome as JSON has it: what was given may be no table that stays as it is.
 local function conclude(state, outcome)
   local field = next(outcome)
-  local text = json.encode(outcome[field])
+  local text = json.encode(outcome[field], { unicode = true })
   state.outcome = { [field] = json.decode(text) }
 end
 
@@ -191,7 +191,7 @@ function Message:replace(value)
   local kind = message.kind
   local field = (kind == "result" or kind == "error") and kind or "params"
   decoded[field] = value
-  local line = json.encode(decoded)
+  local line = json.encode(decoded, { unicode = true })
   local problem = message.check and message.check(line)
   if problem then error("what replaces the message cannot be sent: " .. problem, 2) end
   state.line, state.decoded = line, json.decode(line)

@@ -58,7 +58,7 @@ local function materialise(stream, given)
   flags.json, flags.color = true, "never"
   flags.images, flags.image = absolute(given.images or given.image), nil
   if type(given.output_schema) == "table" then
-    local file, err = files.temporary(json.encode(given.output_schema))
+    local file, err = files.temporary(json.encode(given.output_schema, { unicode = true }))
     if not file then return nil, err end
     stream._schema_file = file
     flags.output_schema = file.path
