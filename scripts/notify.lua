@@ -5,6 +5,8 @@
 --- hooks went well, 1 one failed (Codex does not look; `codex-lua notify status` shows it), 2 wrong
 --- usage, 124 one held up the program for longer than it may.
 
+collectgarbage "stop" -- it ends before there is much to collect
+
 local commands = { install = true, uninstall = true, status = true, test = true }
 
 if arg[1] == nil or commands[arg[1]] or arg[1] == "-h" or arg[1] == "--help" then

@@ -58,12 +58,19 @@ local function push_target(parts, path)
   return target
 end
 
+--- The folders of files that M.files has just found: the way there was looked at. Nobody else can
+--- have changed it since, for that would take a folder on it that others can write.
+local walked = {}
+
 --- Goes down a path, through its links, and looks at every place on it.
+---@param path string absolute
+---@param from? { real: string, stat: table } its folder, where the way to that was looked at
 ---@return table? stat of what it leads to, which is not looked at itself
 ---@return string|codex.Error path of that, without links
-local function walk(path, kind)
-  local parts, links, at = parts_of(path), 0, ""
-  local folder = assert(uv.fs_lstat "/")
+local function walk(path, kind, from)
+  local parts, links = parts_of(from and path:match "[^/]*$" or path), 0
+  local at = from and from.real or ""
+  local folder = from and from.stat or assert(uv.fs_lstat "/")
   while #parts > 0 do
     local name = table.remove(parts)
     local here = at .. "/" .. name
@@ -111,7 +118,9 @@ local function read(path, kind)
   if path:find "%c" then
     return problem(kind, "'%s' has a control character in its name", path)
   end
-  local seen, real = walk(absolute(path), kind)
+  local from = walked[path]
+  walked[path] = nil
+  local seen, real = walk(absolute(path), kind, from)
   if not seen then return nil, real end
   if seen.mode & TYPE ~= FILE then return problem(kind, "'%s' is no regular file", path) end
   local ok, err = check_place(real, seen, false, kind)
@@ -197,6 +206,7 @@ function M.files(dir, kind)
   for name in function() return uv.fs_scandir_next(request) end do
     if name:find "^[^.].*%.lua$" then paths[#paths + 1] = dir .. "/" .. name end
   end
+  for _, path in ipairs(paths) do walked[path] = { real = real, stat = stat } end
   table.sort(paths)
   return paths
 end
