@@ -5,7 +5,7 @@
 --- hooks went well, 1 one failed (Codex does not look; `codex-lua notify status` shows it), 2 wrong
 --- usage, 124 one held up the program for longer than it may.
 
-collectgarbage "stop" -- it ends before there is much to collect
+collectgarbage "stop" -- until hooks run there is not much to collect
 
 local commands = { install = true, uninstall = true, status = true, test = true }
 
@@ -100,6 +100,7 @@ require("codex.guard").watch("notify", has_home and log_path or nil, require("co
   hook = "notify", ok = false, time = os.date "!%Y-%m-%dT%H:%M:%SZ", turn_id = event.turn_id,
   why = "a hook did not end although its time was over, and could not be interrupted",
 }, { repair = true }) .. "\n")
+collectgarbage "restart"
 local code = 0
 for _, outcome in ipairs(notify.deliver(event, given)) do
   if not outcome.ok then
