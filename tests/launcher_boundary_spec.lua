@@ -570,7 +570,7 @@ describe("clients of one server", function()
     ]], 493)
     local path = folder .. "/socket"
     local launcher <close> = program.spawn(
-      { "app-server", "--no-audit", "--unread", "1", "--listen", "unix://" .. path },
+      { "app-server", "--no-audit", "--unread", "4", "--listen", "unix://" .. path },
       { cwd = folder, env = { CODEX_BINARY = folder .. "/codex", CODEX_LUA_LAUNCHER = false,
         XDG_STATE_HOME = folder, XDG_CONFIG_HOME = folder }, stdin = "null" })
     assert.is_true(program.eventually(function() return exists(path) end))
@@ -586,9 +586,9 @@ describe("clients of one server", function()
     for _ = 1, 30 do good:notification "noise" end
     good:send { id = 7, method = "still/there" }
     assert.equal(7, good:question().id)
-    assert.is_true(program.eventually(function()
+    assert.is_truthy(program.eventually(function()
       return launcher:stderr():find("does not read what it is sent; it is cut off", 1, true) ~= nil
-    end), (launcher:stderr()))
+    end, 20), (launcher:stderr()))
     good:send { method = "after" }
     good:notification "after"
     good.socket:close()
@@ -602,7 +602,6 @@ describe("a policy that spoils everything", function()
   local bodies = {
     'error(setmetatable({}, { __tostring = function() error "x" end }))',
     'return setmetatable({}, { __index = function() error "x" end, __tostring = error })',
-    'return setmetatable({ decision = "accept" }, { __pairs = function() error "x" end })',
     'return { decision = "accept", amendment = { 0/0 } }',
     'return { decision = "accept", amendment = setmetatable({}, { __len = error }) }',
     "return function() end", "return 0/0", "local t = {}; t[1] = t; return t",
