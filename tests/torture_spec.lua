@@ -8,7 +8,7 @@ local program = require "tests.support.program"
 local torture = require "tests.torture.torture"
 
 local SEED = math.tointeger(tonumber(os.getenv "TORTURE_SEED" or "")) or 1
-local RUNS, STOPS, CODEX_RUNS = 300, 4, 3
+local RUNS, STOPS, CODEX_RUNS = 200, 4, 2
 
 describe("a hook that denies", function()
   local folder, remove, place, why, calls, all
