@@ -211,8 +211,7 @@ function M.direct(given, list)
   for i, mutant in ipairs(groups.fatal) do
     if i == 1 then direct_list(session, { mutant }, 1, ended) else outcome[mutant] = "not sent" end
   end
-  async.sleep(0.5)
-  local traces = session:traces()
+  local traces = session:last_traces()
   for _, mutant in ipairs(list) do
     local executed = traces[name_of(mutant)]
     outcome[mutant] = executed and "executed" or ended[mutant] and "ended" or outcome[mutant]
@@ -352,9 +351,9 @@ function M.through(given, list)
   ready(session)
   launcher_list(session, list, BATCH, ended)
   session:quiet(5, session.stays_open and session.raised)
-  async.sleep(0.5)
+  local traces = session:last_traces()
   if session.second then session.second:close() end
-  return session:traces(), ended
+  return traces, ended
 end
 
 -- ---- The smallest mutant -----------------------------------------------------------------------

@@ -181,6 +181,24 @@ function Session:traces()
   return self.seen
 end
 
+local function count(set)
+  local n = 0
+  for _ in pairs(set) do n = n + 1 end
+  return n
+end
+
+--- All traces, once none has come for half a second.
+---@async
+---@return table<string, true>
+function Session:last_traces()
+  local before
+  repeat
+    before = count(self:traces())
+    async.sleep(0.5)
+  until count(self:traces()) == before
+  return self.seen
+end
+
 --- Takes back what was written to config.toml: a broken one keeps out what comes next.
 function Session:restore()
   self:traces()
