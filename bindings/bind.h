@@ -21,6 +21,12 @@ typedef struct cx_live {
   const char *type;            /* the registry type, for messages */
   void (*close)(void *object); /* begins to close it; idempotent */
   void *object;
+  /* What may end when a script does: whether anybody hears of it, whether it keeps the loop
+   * running, and its polite end. NULL for what goes on until it is closed. */
+  bool (*is_heard)(const void *object);
+  void (*hold)(void *object, bool hold);
+  void (*stop)(void *object);
+  const char *name; /* for people */
 } cx_live;
 
 /* Bytes that the host's allocator refuses at once, whatever there is. */

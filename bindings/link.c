@@ -13,6 +13,7 @@
  */
 #include "link.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "argv.h"
@@ -31,8 +32,8 @@ typedef struct {
   cx_buf tail;          /* likewise */
   size_t tail_lost;
   int self_ref, handler_ref;
-  bool has_child, raw;
-  char prefix[32];
+  bool has_child, raw, heard;
+  char prefix[32], name[64];
 } peer;
 
 /* ---- Events from the core ------------------------------------------------------------------ */
@@ -170,6 +171,20 @@ static void close_live(void *object) {
   if (p->link) cx_link_close(p->link);
 }
 
+static bool is_heard(const void *object) { return ((const peer *)object)->heard; }
+
+static void hold_live(void *object, bool hold) {
+  peer *p = object;
+  if (p->link) cx_link_hold(p->link, hold);
+}
+
+static void stop_live(void *object) {
+  peer *p = object;
+  if (!p->link) return;
+  cx_link_finish(p->link); /* whoever waits for our next word meets its end */
+  cx_link_stop(p->link, CX_ECLOSED);
+}
+
 static const cx_link_events events = {on_message, on_answer, on_junk, on_change, on_closed};
 
 /* ---- Opening -------------------------------------------------------------------------------- */
@@ -190,6 +205,8 @@ static bool read_prefix(lua_State *L, int index, peer *p) {
 static void read_options(lua_State *L, int index, peer *p, cx_link_options *o) {
   luaL_checktype(L, index, LUA_TTABLE);
   p->raw = cx_opt_bool(L, index, "raw", false);
+  p->heard = cx_opt_bool(L, index, "heard", true);
+  snprintf(p->name, sizeof p->name, "%s", cx_opt_string(L, index, "name", "a peer"));
   bool prefix = read_prefix(L, index, p);
   o->rpc.prefix = prefix ? p->prefix : NULL;
   o->rpc.relay = p->raw;
@@ -218,7 +235,12 @@ static int opened(lua_State *L, peer *p, int rc) {
     cx_bind_unpin(p->env, &p->self_ref);
     return cx_bind_fail(L, rc);
   }
-  p->live = (cx_live){.type = type, .close = close_live, .object = p};
+  p->live = (cx_live){.type = type, .close = close_live, .object = p, .name = p->name};
+  if (p->has_child) {
+    p->live.is_heard = is_heard;
+    p->live.hold = hold_live;
+    p->live.stop = stop_live;
+  }
   cx_live_add(p->env, &p->live);
   return 1;
 }
@@ -365,6 +387,12 @@ static int link_finish(lua_State *L) {
   return 0;
 }
 
+/* heard(yes): whether the script wants to hear of a child once all its tasks have ended */
+static int link_heard(lua_State *L) {
+  self(L)->heard = lua_toboolean(L, 2);
+  return 0;
+}
+
 /* stop(): ends the child politely, then by force */
 static int link_stop(lua_State *L) {
   peer *p = self(L);
@@ -433,12 +461,14 @@ static int link_stderr(lua_State *L) {
   return 2;
 }
 
-static const luaL_Reg methods[] = {
-    {"call", link_call},     {"forget", link_forget}, {"notify", link_notify},
-    {"reply", link_reply},   {"refuse", link_refuse}, {"send", link_send},
-    {"pause", link_pause},   {"finish", link_finish}, {"stop", link_stop},
-    {"close", link_close},   {"status", link_status}, {"unwritten", link_unwritten},
-    {"stderr", link_stderr}, {"flush", link_flush},   {NULL, NULL}};
+static const luaL_Reg methods[] = {{"call", link_call},     {"forget", link_forget},
+                                   {"notify", link_notify}, {"reply", link_reply},
+                                   {"refuse", link_refuse}, {"send", link_send},
+                                   {"pause", link_pause},   {"finish", link_finish},
+                                   {"stop", link_stop},     {"close", link_close},
+                                   {"status", link_status}, {"unwritten", link_unwritten},
+                                   {"stderr", link_stderr}, {"flush", link_flush},
+                                   {"heard", link_heard},   {NULL, NULL}};
 static const luaL_Reg meta[] = {{"__gc", link_gc}, {"__close", link_close}, {NULL, NULL}};
 static const luaL_Reg functions[] = {
     {"spawn", link_spawn}, {"open", link_open}, {"read", link_read}, {NULL, NULL}};

@@ -298,6 +298,50 @@ static bool is_over(const cx_host *host) {
   return host->exiting || host->interrupts > 0 || (!host->running && host->code != 0);
 }
 
+/* ---- What a script leaves -------------------------------------------------------------------- */
+
+static bool tasks_left(cx_host *host) {
+  int count;
+  return ask_scheduler(host, "count", &count) == 0 && count > 0;
+}
+
+/* Has the peers that nobody hears of keep the loop alive, or not; whether there are any. */
+static bool hold_unheard(cx_host *host, bool hold) {
+  bool any = false;
+  for (cx_live *live = host->env.live.next; live != &host->env.live; live = live->next) {
+    if (!live->hold || live->is_heard(live->object)) continue;
+    live->hold(live->object, hold);
+    any = true;
+  }
+  return any;
+}
+
+static void end_unheard(cx_host *host) {
+  for (cx_live *live = host->env.live.next; live != &host->env.live; live = live->next) {
+    if (!live->hold || live->is_heard(live->object)) continue;
+    cx_log_write(&host->log, CX_LOG_WARN,
+                 "the script has ended and left %s open, which is ended now; "
+                 "`:close()` ends it in the script, or `local name <close>`",
+                 live->name);
+    live->hold = NULL; /* it is said once */
+    live->stop(live->object);
+  }
+}
+
+/* Peers end with the script when nothing else in the loop goes on that could ever use them. */
+static void end_forgotten(cx_host *host) {
+  if (tasks_left(host) || !hold_unheard(host, false)) return;
+  bool is_alone = !uv_loop_alive(&host->loop);
+  hold_unheard(host, true);
+  if (is_alone) end_unheard(host);
+}
+
+/* Runs what the script left: tasks, timers, children, peers that it still hears of. */
+static void run_left(cx_host *host) {
+  do end_forgotten(host);
+  while (!is_over(host) && uv_run(&host->loop, UV_RUN_ONCE) != 0);
+}
+
 /* Runs the loop until the main task has ended and nothing that it left keeps the loop alive. */
 static int run(cx_host *host, int started) {
   if (started != 0) return started;
@@ -307,7 +351,7 @@ static int run(cx_host *host, int started) {
     cx_log_write(&host->log, CX_LOG_ERROR, "%s", cx_host_error(host));
     finish(host, 1);
   }
-  while (!is_over(host) && uv_run(&host->loop, UV_RUN_DEFAULT) != 0) continue;
+  if (!is_over(host)) run_left(host);
   tell_scheduler(host, "report");
   if (host->interrupts > 0 && !host->exiting) return 130;
   return host->code == 0 && host->failed ? 1 : host->code;
@@ -345,11 +389,6 @@ int cx_host_post(cx_host *host, const char *event, const char *payload, size_t n
 }
 
 /* ---- Closing --------------------------------------------------------------------------------- */
-
-static bool tasks_left(cx_host *host) {
-  int count;
-  return ask_scheduler(host, "count", &count) == 0 && count > 0;
-}
 
 static void close_handle(uv_handle_t *handle, void *host) {
   (void)host;

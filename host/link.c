@@ -220,6 +220,16 @@ void cx_link_finish(cx_link *link) {
   if (link->pipe) cx_pipe_write_end(link->pipe);
 }
 
+void cx_link_hold(cx_link *link, bool hold) {
+  uv_handle_t *timer = (uv_handle_t *)&link->timer; /* goes on after the answer */
+  if (!link->proc || uv_is_closing(timer)) return;
+  cx_proc_hold(link->proc, hold);
+  if (hold)
+    uv_ref(timer);
+  else
+    uv_unref(timer);
+}
+
 void cx_link_stop(cx_link *link, int reason) {
   cx_link_flush(link);
   if (link->proc)

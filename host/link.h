@@ -59,6 +59,9 @@ int cx_link_flush(cx_link *link);
 /* Stops taking messages in; the other side blocks when its pipe is full. */
 void cx_link_pause(cx_link *link, bool paused);
 
+/* Whether a child keeps the loop running; what is no child always does. */
+void cx_link_hold(cx_link *link, bool hold);
+
 /* Says that no more comes from us. */
 void cx_link_finish(cx_link *link);
 

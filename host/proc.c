@@ -217,6 +217,21 @@ static void on_exit_readable(uv_poll_t *watch, int status, int events) {
   settle(proc);
 }
 
+static void hold_handle(void *handle, bool is_open, bool hold) {
+  if (!is_open || uv_is_closing(handle)) return;
+  if (hold)
+    uv_ref(handle);
+  else
+    uv_unref(handle);
+}
+
+void cx_proc_hold(cx_proc *proc, bool hold) {
+  hold_handle(&proc->exit_watch, true, hold);
+  hold_handle(&proc->in, proc->has_in, hold);
+  hold_handle(&proc->out, proc->has_out, hold);
+  hold_handle(&proc->err, proc->has_err, hold);
+}
+
 void cx_proc_stop(cx_proc *proc, int reason) {
   if (proc->stopping || proc->status.exited) return;
   proc->stopping = true;

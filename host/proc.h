@@ -75,6 +75,9 @@ void cx_proc_write_end(cx_proc *proc);
  * limit does not run meanwhile. */
 void cx_proc_pause(cx_proc *proc, bool paused);
 
+/* Whether the child keeps the loop running; it does at first. */
+void cx_proc_hold(cx_proc *proc, bool hold);
+
 /* Ends the child politely, then by force. `reason` is kept in the status. */
 void cx_proc_stop(cx_proc *proc, int reason);
 

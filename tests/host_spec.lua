@@ -305,6 +305,36 @@ describe("an interrupt", function()
 end)
 
 describe("a script that ends", function()
+  it("says which peer it left open, and ends", function()
+    local code = [[
+      local codex = require "codex"
+      local function connect()
+        local client = assert(codex.connect { policies = {}, audit = false,
+          command = { require("codex.core.host").program, "tests/support/bad_server.lua", "" } })
+        print(client.pid)
+        return client
+      end
+      local client = connect()
+      %s]]
+    local message = "the script has ended and left the app-server open"
+    for _, more in ipairs { "", "codex.spawn(function() codex.sleep(0.2) client:request('x') end)",
+      "client = nil collectgarbage()" } do
+      local result = program.eval(code:format(more), { cwd = program.root })
+      assert.equal(0, result.code, result.stderr)
+      assert.truthy(result.stderr:find(message, 1, true), result.stderr)
+      assert.is_false(program.alive(math.tointeger(tonumber(result.stdout))))
+    end
+    assert.equal("", program.eval(code:format "client:close()", { cwd = program.root }).stderr)
+    -- Who has subscribed to what the server says goes on hearing it.
+    local child <close> = program.spawn({ "-e", "io.stdout:setvbuf 'line'\n"
+      .. code:format "client:on('*', print)" }, { cwd = program.root })
+    assert.truthy(child:line())
+    require("codex.async").sleep(0.3)
+    assert.is_true(program.alive(child.pid))
+    child:kill "term"
+    assert.equal(143, child:wait().code)
+  end)
+
   it("waits for what is still going on in the loop", function()
     local result = eval [[
       local t = require("luv").new_timer()

@@ -138,6 +138,12 @@ local function on_notification(client, method, params)
   for _, turn in ipairs(copy(turns)) do turn:_take(method, params) end
 end
 
+--- A server that nobody has subscribed to ends with the script.
+local function listen(client)
+  local peer = client._link
+  if peer and peer.listen then peer:listen(next(client._subscriptions) ~= nil) end
+end
+
 --- Calls fn(params, method) for each notification of this method; "*" means every one, "closed" the
 --- end of the server. It may wait; then what comes meanwhile waits for it, in order.
 ---@param method string
@@ -156,10 +162,12 @@ function Client:on(method, fn)
     end
     if #list == 0 and self._subscriptions[method] == list then
       self._subscriptions[method] = nil
+      listen(self)
     end
   end
   subscription.__close = subscription.close
   list[#list + 1] = subscription
+  listen(self)
   return setmetatable(subscription, subscription)
 end
 
@@ -261,6 +269,7 @@ local function start(client)
   local peer, err = open_link(client)
   if not peer then return nil, err end
   client._link, client.pid = peer, peer.pid
+  listen(client)
   local ok
   do
     local guard <close> = setmetatable({}, { -- luacheck: ignore 211

@@ -250,8 +250,14 @@ local function new_link(where, given, name)
   }, Link)
 end
 
-local function raw_options(where, given)
+--- Whether the script wants to know what the other side says of its own accord.
+local function listens(given)
+  return (given.on_request or given.on_notification or given.on_message or given.on_closed) ~= nil
+end
+
+local function raw_options(where, given, name)
   return {
+    name = given.name or name, heard = listens(given),
     raw = given.raw, prefix = given.prefix, jsonrpc = given.jsonrpc, window = given.window,
     line_limit = given.line_limit, cwd = given.cwd, env = given.env, clear_env = given.clear_env,
     grace_ms = options.milliseconds(where, given, "grace"), tail_size = given.tail_size,
@@ -267,7 +273,8 @@ end
 function M.spawn(argv, opts)
   local given = options.check("codex.link.spawn", opts, known_spawn)
   local link = new_link("codex.link.spawn", given, argv[1])
-  local raw, name, text = core.spawn(argv, raw_options("codex.link.spawn", given), handler_of(link))
+  local raw, name, text = core.spawn(argv, raw_options("codex.link.spawn", given, argv[1]),
+    handler_of(link))
   if not raw then
     return nil, require("codex.proc").spawn_error(argv, given, name, text)
   end
@@ -427,6 +434,12 @@ function Link:drain(left)
   if closed_names[failed] then return nil, self:_last_words() end
   return self:_sent(not failed, failed, failed)
 end
+
+--- Says whether anything shall be heard of a child once the script and all its tasks have ended. A
+--- child of which nothing is heard is then ended, and that is said in the log. At first it is so
+--- where there is a function for what the other side says by itself.
+---@param heard boolean
+function Link:listen(heard) self._raw:heard(heard) end
 
 --- Takes no more messages in, or takes them again.
 ---@param paused boolean
