@@ -143,7 +143,7 @@ int main(int argc, char **argv) {
     return EXIT_FAILURE;
   }
   set_signals();
-  int code = run(argc - 1, argv + (argc > 0));
+  int code = run(argc > 0 ? argc - 1 : 0, argv + (argc > 0));
   if (code < 0) {
     fprintf(stderr, "codex-lua: %s\n", cx_host_error(host));
     code = EXIT_FAILURE;
