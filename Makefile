@@ -34,9 +34,9 @@ DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
 ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
-CORE     := err buf redact log lines json scan rpc envelope spawn watch watchdog proc pipe link paths attach boot state host
-BOOT     := async binary capability class command environment error events exec files flags guard hook instance json log \
-            notify options plugin proc sessions stream toml wakeup
+CORE     := err buf pool redact log lines json scan rpc envelope spawn watch watchdog proc pipe link paths attach boot state host
+BOOT     := async binary capability class command delivery environment error events exec files flags \
+            guard hook instance json log notify options plugin proc sessions stream toml wakeup
 LOADABLE := httpd http edit ws
 HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)
 BIND_OBJ := $(patsubst bindings/%.c,$(BUILD)/bindings/%.o,\

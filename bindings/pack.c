@@ -53,12 +53,12 @@ static void add_pairs(packer *p, int index) {
 /* The metatable is on the stack: says which of codex.json's it is. */
 static void add_kind(packer *p) {
   lua_State *L = p->L;
-  for (char i = 0; i < MARKS; i++) {
-    bool same = luaL_getmetatable(L, marks[(int)i]) != LUA_TNIL && lua_rawequal(L, -1, -2);
+  for (int i = 0; i < MARKS; i++) {
+    bool same = luaL_getmetatable(L, marks[i]) != LUA_TNIL && lua_rawequal(L, -1, -2);
     lua_pop(L, 1);
     if (!same) continue;
     add_tag(p, MARKED);
-    add_tag(p, i);
+    add_tag(p, (char)i);
     return;
   }
   lua_pushliteral(L, "duplicates");

@@ -10,6 +10,7 @@
   XX(capability)                                                                                   \
   XX(class)                                                                                        \
   XX(command)                                                                                      \
+  XX(delivery)                                                                                     \
   XX(environment)                                                                                  \
   XX(error)                                                                                        \
   XX(events)                                                                                       \

@@ -150,17 +150,27 @@ static int open_loop(cx_host *host, uv_loop_t *outer) {
 }
 
 static void *allocate(void *user, void *block, size_t old, size_t size) {
-  (void)user;
-  (void)old;
-  if (size > 0 && size < CX_ALLOC_LIMIT) return realloc(block, size);
-  if (size == 0) free(block);
-  return NULL;
+  if (size >= CX_ALLOC_LIMIT) return NULL;
+  return cx_pool_resize(user, block, block ? old : 0, size);
+}
+
+/* warn() of Lua, which is silent until it is told "@on". A message may come in pieces. */
+static void on_warning(void *user, const char *text, int more) {
+  cx_host *host = user;
+  bool is_control = !more && host->warning.len == 0 && *text == '@';
+  if (is_control && strcmp(text, "@on") == 0) host->warns = true;
+  if (is_control && strcmp(text, "@off") == 0) host->warns = false;
+  if (is_control || !host->warns || cx_buf_add_string(&host->warning, text) != 0 || more) return;
+  cx_log_write(&host->log, CX_LOG_WARN, "%.*s", (int)host->warning.len,
+               cx_buf_bytes(&host->warning));
+  cx_buf_drop(&host->warning, host->warning.len);
 }
 
 static int open_state(cx_host *host) {
-  lua_State *L = luaL_newstate();
+  lua_State *L = lua_newstate(allocate, &host->pool);
   if (!L) return CX_EMEMORY;
-  lua_setallocf(L, allocate, NULL);
+  lua_atpanic(L, cx__state_panic);
+  lua_setwarnf(L, on_warning, host);
   host->env.log = &host->log;
   host->env.on_failure = cx__host_fail;
   cx_bind_open(L, &host->env);
@@ -430,6 +440,8 @@ static void close_state(cx_host *host) {
   uv_walk(&host->loop, close_handle, host);
   uv_run(&host->loop, UV_RUN_DEFAULT);
   lua_close(L);
+  cx_pool_free(&host->pool);
+  cx_buf_free(&host->warning);
   uv_run(&host->loop, UV_RUN_NOWAIT);
 }
 

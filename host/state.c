@@ -4,12 +4,19 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <luv/luv.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "boot.h"
 #include "modules.h"
 
 static const char exit_key = 'x'; /* as a light userdata: the error value that os.exit raises */
+
+int cx__state_panic(lua_State *L) {
+  const char *message = lua_tostring(L, -1);
+  fprintf(stderr, "codex-lua: an error outside of any call: %s\n", message ? message : "no text");
+  return 0;
+}
 
 int cx__state_traceback(lua_State *L) {
   if (lua_touserdata(L, 1) == &exit_key) return 1;

@@ -11,14 +11,19 @@
 
 #include "attach.h"
 #include "bind.h"
+#include "buf.h"
 #include "codex_lua.h"
 #include "log.h"
 #include "paths.h"
+#include "pool.h"
 
 struct cx_host {
   cx_env env; /* first: bindings' on_failure finds its host through it */
   uv_loop_t loop;
   uv_async_t wakeup;
+  cx_pool pool;
+  cx_buf warning; /* what warn() has said of a message so far */
+  bool warns;
   cx_attach *attach; /* to the caller's loop, or NULL */
   cx_log log;
   cx_paths paths;
@@ -42,6 +47,9 @@ void cx__state_preload(lua_State *L, const char *name, lua_CFunction open);
 
 /* A message handler: adds a traceback, but leaves the error of os.exit alone. */
 int cx__state_traceback(lua_State *L);
+
+/* Says what was raised where nothing catches it; Lua then ends the program. */
+int cx__state_panic(lua_State *L);
 
 /* A callback that no task stands behind raised an error: it is said, and the script has failed. */
 void cx__host_fail(cx_env *env, const char *message);
