@@ -67,6 +67,16 @@ for _, peer in ipairs { "latest", "middle" } do
     end
   end)
 
+  it("a turn of Codex " .. version .. " says when it may be tried again", function()
+    local fault = { failed = { code = "rate_limit_exceeded",
+      message = "Rate limit reached. Please try again in 0.4s." } }
+    app.run({ reply = function() return fault end, peer = peer }, function(server)
+      local thread = assert(server.client:thread(free))
+      local _, err = thread:ask "go"
+      assert.same({ "rate_limit", 0.4 }, { err.kind, err.data.retry_after })
+    end)
+  end)
+
   describe("a turn of Codex " .. version .. " is interrupted", function()
     --- Steers and interrupts as in the captures; `ready` waits until the turn is under way.
     local function interrupt(wants, name, ready, after)

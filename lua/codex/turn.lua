@@ -115,8 +115,11 @@ end
 local function turn_error(turn, failure)
   local message = type(failure.message) == "string" and failure.message or "the turn failed"
   local name = error_name(failure.codexErrorInfo)
-  return E.new(error_kind(failure.codexErrorInfo, name, message), message, {
-    code = name or "turn_failed", data = { turn_error = failure, turn_id = turn.id },
+  local kind = error_kind(failure.codexErrorInfo, name, message)
+  local wait = kind == "rate_limit" and require("codex.events").retry_after(message) or nil
+  return E.new(kind, message, {
+    code = name or "turn_failed",
+    data = { turn_error = failure, turn_id = turn.id, retry_after = wait },
   })
 end
 
