@@ -7,6 +7,7 @@
 #include "proc.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,8 +30,9 @@ typedef struct {
   size_t tail_lost;
   size_t high_water; /* bytes held beyond which reading pauses */
   int self_ref, wake_ref;
-  bool wanted;  /* a reader found nothing and waits */
-  bool discard; /* nobody will read: output is thrown away */
+  bool wanted;   /* a reader found nothing and waits */
+  bool discard;  /* nobody will read: output is thrown away */
+  char name[64]; /* of the program, for people */
 } child;
 
 /* ---- Events from the core ------------------------------------------------------------------ */
@@ -74,6 +76,28 @@ static void close_live(void *object) {
   if (c->proc) cx_proc_close(c->proc);
 }
 
+/* Whether somebody may still read: a child that waits for its reader goes on only then. */
+static bool is_heard(const void *object) {
+  const child *c = object;
+  return c->discard || cx_lines_held(&c->lines) <= c->high_water;
+}
+
+static void hold_live(void *object, bool hold) {
+  child *c = object;
+  if (c->proc) cx_proc_hold(c->proc, hold);
+}
+
+static void throw_away(child *c) {
+  c->discard = true;
+  if (c->proc) cx_proc_pause(c->proc, false);
+}
+
+static void stop_live(void *object) {
+  child *c = object;
+  throw_away(c);
+  if (c->proc) cx_proc_stop(c->proc, CX_ECLOSED);
+}
+
 /* ---- Functions ------------------------------------------------------------------------------ */
 
 static child *self(lua_State *L) { return luaL_checkudata(L, 1, type); }
@@ -101,7 +125,14 @@ static int proc_spawn(lua_State *L) {
     cx_bind_unpin(c->env, &c->self_ref);
     return cx_bind_fail(L, rc);
   }
-  c->live = (cx_live){.type = type, .close = close_live, .object = c};
+  snprintf(c->name, sizeof c->name, "%s", options.argv[0]);
+  c->live = (cx_live){.type = type,
+                      .close = close_live,
+                      .object = c,
+                      .is_heard = is_heard,
+                      .hold = hold_live,
+                      .stop = stop_live,
+                      .name = c->name};
   cx_live_add(c->env, &c->live);
   return 1;
 }
@@ -179,9 +210,7 @@ static int proc_kill(lua_State *L) {
 
 /* discard(): from now on output is thrown away unread */
 static int proc_discard(lua_State *L) {
-  child *c = self(L);
-  c->discard = true;
-  if (c->proc) cx_proc_pause(c->proc, false);
+  throw_away(self(L));
   return 0;
 }
 
