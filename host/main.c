@@ -20,9 +20,9 @@ static char usage[] =
     "       codex-lua -e CODE [ARG...]    run code\n"
     "       codex-lua COMMAND [ARG...]    run a shipped command, or one of your own\n"
     "       codex-lua                     an interactive prompt; without a terminal, as -\n"
-    "       codex-lua --help | --version | help COMMAND\n"
+    "       codex-lua --help | --version | help COMMAND [PART]\n"
     "exit codes: 0 success, 1 the script failed, 2 wrong usage; 130, 143, 129 ended by SIGINT,\n"
-    "            SIGTERM, SIGHUP\n";
+    "            SIGTERM, SIGHUP; 124 a policy or hook held it up and could not be interrupted\n";
 
 static cx_host *host; /* for the signal handler alone */
 
@@ -97,8 +97,13 @@ static int run_command(const char *name, int argc, char **argv) {
 }
 
 static int run_help(int argc, char **argv) {
-  char word[] = "--help", *help[] = {word, NULL}, *text[] = {usage, NULL};
-  if (argc > 0) return run_command(argv[0], 1, help);
+  char word[] = "--help", *text[] = {usage, NULL};
+  if (argc > 0) {
+    char *name = argv[0];
+    memmove(argv, argv + 1, (size_t)(argc - 1) * sizeof *argv); /* words may name a part of it */
+    argv[argc - 1] = word;
+    return run_command(name, argc, argv);
+  }
   return cx_host_run_string(host, "require('codex.cli').help(...)", "=help", 1, text);
 }
 

@@ -15,11 +15,7 @@
 --- the supervisor what to answer, and writes down how hooks went. What only the other commands need
 --- is not loaded for that.
 
-local commands = { install = true, uninstall = true, list = true, test = true }
-
-if commands[arg[1]] or (arg[1] or ""):find "^%-%-?h" then
-  return require("codex.cli.hook").main()
-end
+if arg[1] ~= "--worker" and arg[1] ~= "--record" then return require("codex.cli.hook").main() end
 
 local uv = require "luv"
 

@@ -234,10 +234,11 @@ local function parse_arguments()
     :choices { "critical", "high", "medium", "low", "never" }
   parser:option("--format", "of the report"):choices({ "markdown", "json" }):default "markdown"
   parser:option("--output", "write the report to a file"):argname "FILE"
-  parser:option("-C --directory", "the repository"):default "."
-  parser:option("--model", "the model that reviews")
-  parser:option("--concurrency", "reviewers at once"):convert(positive):default "4"
-  parser:option("--timeout", "seconds for each reviewer"):convert(positive):default "900"
+  parser:option("-C --directory", "the repository"):argname "DIR":default "."
+  parser:option("--model", "the model that reviews"):argname "MODEL"
+  parser:option("--concurrency", "reviewers at once"):argname "N":convert(positive):default "4"
+  parser:option("--timeout", "seconds for each reviewer"):argname "N":convert(positive)
+    :default "900"
   return parser:parse()
 end
 

@@ -39,7 +39,8 @@ local function parse_arguments()
     :choices { "stable", "alpha" }
   parser:option("--source", "who is asked, in this order"):count "*"
     :choices { "npm", "homebrew", "github", "codex" }
-  parser:option("--url", "a mirror: npm=URL, homebrew=URL or github=URL"):count "*":convert(url)
+  parser:option("--url", "a mirror: npm=URL, homebrew=URL or github=URL"):argname "SOURCE=URL"
+    :count "*":convert(url)
   parser:option("--supported", "say when it is outside of this: '>=0.120 <0.170'")
     :convert(range):argname "RANGE"
   parser:flag("--refresh", "ask now, whatever is known")

@@ -56,6 +56,19 @@ describe("the command line", function()
     assert.equal(result.stdout, run({ "help" }).stdout)
   end)
 
+  it("helps with a part of a command", function()
+    local result = run { "help", "hook", "install" }
+    assert.same({ 0, "" }, { result.code, result.stderr })
+    assert.matches("^Usage: codex%-lua hook install ", result.stdout)
+    assert.equal(run({ "hook", "install", "--help" }).stdout, result.stdout)
+  end)
+
+  it("names a part of a command that does not exist", function()
+    local result = run { "help", "hook", "nope" }
+    assert.same({ 2, "" }, { result.code, result.stdout })
+    assert.matches("codex%-lua hook: .*nope", result.stderr)
+  end)
+
   it("says its version", function()
     local result = run { "--version" }
     assert.same({ 0, "" }, { result.code, result.stderr })
@@ -305,6 +318,36 @@ describe("an interrupt", function()
 end)
 
 describe("a script that ends", function()
+  it("ends a program whose output nobody can read any more, and says so", function()
+    local result = eval [[
+      local p = require("codex.proc").spawn { "sh", "-c", "echo $$; exec yes" }
+      print(p:line())
+    ]]
+    assert.equal(0, result.code)
+    assert.matches("the script has ended and left sh open", result.stderr)
+    assert.is_false(program.alive(math.tointeger(tonumber(result.stdout))))
+  end)
+
+  it("waits for programs whose output can be read", function()
+    local result = eval [[
+      local codex, uv = require "codex", require "luv"
+      local lines = 2 << 15 -- of 64 bytes: more than is held for a reader
+      local write = ("yes %s | head -n %d"):format(("x"):rep(63), lines)
+      local early = codex.proc.spawn { "sh", "-c", write }
+      codex.proc.spawn { "sh", "-c", "sleep 0.2; echo later >&2" }
+      local timer = uv.new_timer()
+      timer:start(500, 0, function()
+        timer:close()
+        codex.spawn(function()
+          local count = 0
+          for _ in early:lines() do count = count + 1 end
+          print(count == lines)
+        end)
+      end)
+    ]]
+    assert.same({ 0, "true\n", "" }, outcome(result))
+  end)
+
   it("says which peer it left open, and ends", function()
     local code = [[
       local codex = require "codex"
