@@ -4,6 +4,7 @@
 --- One Codex for each version, one hook that it trusts. The hook's line runs a script, which makes
 --- trouble before it becomes `codex-lua hook`; script and hook are written anew for each case.
 
+local files = require "codex.files"
 local hook = require "codex.cli.hook"
 local peers = require "tests.support.peers"
 local program = require "tests.support.program"
@@ -59,7 +60,8 @@ local cases = {
   { "junk on descriptors", DENY, 'exec 3</dev/zero 4>/dev/full 5<>"$FOLDER/junk" 6<&0 7>&1 8>&2; '
     .. run, "DENIED" },
   { "a program that is left with Codex's streams",
-    [[os.execute "sleep 20 &"; ]] .. DENY, "exec 6<&0 7>&1 8>&2; " .. run, "DENIED" },
+    [[os.execute 'sleep 20 & echo $! >>"$FOLDER/left"'; ]] .. DENY,
+    "exec 6<&0 7>&1 8>&2; " .. run, "DENIED" },
   { "what the shell prints", DENY, 'echo before; "$PROGRAM" "$@"; code=$?; echo after; exit $code',
     "DENIED" },
   { "8 descriptors", DENY, "ulimit -n 8; " .. run, "hook" },
@@ -141,8 +143,16 @@ local function open(binary)
   return self
 end
 
+--- What a hook has started may outlive it, but not these tests.
+local function end_left(folder)
+  for pid in (files.read(folder .. "/left") or ""):gmatch "%d+" do
+    uv.kill(math.tointeger(tonumber(pid)), "sigkill")
+  end
+end
+
 function Closed:close()
   self.client:close()
+  end_left(self.folder)
   self.cx.close()
   self.model:close()
   self.remove()

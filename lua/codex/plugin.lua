@@ -169,13 +169,15 @@ end
 ---@param what string for the message: "a policy"
 ---@return any[]
 function M.list(value, what)
-  local count = 0
+  local count, odd = 0, nil
   for key in next, value do
-    if math.type(key) ~= "integer" then
-      error(("it returned a list of which '%s' is no part: %s, or a list, is wanted"):format(
-        type(key) == "string" and shown(key) or type(key), what), 0)
-    end
     count = count + 1
+    local name = type(key) == "string" and shown(key) or type(key)
+    if math.type(key) ~= "integer" and (not odd or name < odd) then odd = name end
+  end
+  if odd then
+    error(("it returned a list of which '%s' is no part: %s, or a list, is wanted"):format(odd,
+      what), 0)
   end
   for i = 1, count do
     if rawget(value, i) == nil then
