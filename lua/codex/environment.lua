@@ -15,9 +15,22 @@ local function copy(library)
   return own
 end
 
+--- Of luv, what is the whole program's, and what to do in its place.
+local everybodys = {
+  chdir = "a child has an option `cwd`", os_setenv = "a child has an option `env`",
+  os_unsetenv = "a child has an option `env`", setuid = "a child has an option `uid`",
+  setgid = "a child has an option `gid`",
+  new_thread = "no time limit reaches a thread", new_work = "no time limit reaches a thread",
+}
+
 local function own_luv()
   local own = copy(require "luv")
   own.constants = copy(own.constants)
+  for name, advice in next, everybodys do
+    own[name] = function()
+      error(("uv.%s is not for files that are loaded; %s"):format(name, advice), 2)
+    end
+  end
   return own
 end
 
