@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,6 +48,7 @@ static const struct {
 
 static verdict rooms[2];
 static char noise[NOISE_LIMIT];
+static char key[CX_VERDICT_KEY + 1];
 
 static struct {
   size_t resort;
@@ -311,14 +313,24 @@ static bool leave(const int report[2], const int printed[2]) {
 
 bool cx_is_supervised(void) { return state.parent != 0 && state.worker == 0; }
 
-/* `codex-lua hook ...` as `codex-lua hook --worker ...` */
+/* In hexadecimal digits, so that it can be an argument. */
+static void make_key(void) {
+  unsigned char bytes[CX_VERDICT_KEY / 2];
+  if (getrandom(bytes, sizeof bytes, GRND_NONBLOCK) != (ssize_t)sizeof bytes)
+    finish("there are no random numbers");
+  for (size_t i = 0; i < sizeof bytes; i++) snprintf(key + 2 * i, 3, "%02x", bytes[i]);
+}
+
+/* `codex-lua hook ...` as `codex-lua hook --worker KEY ...`, for the worker alone: what the system
+ * shows of its arguments stays as it was. */
 static char **worker_arguments(int argc, char **argv) {
   static char worker[] = "--worker";
-  char **words = malloc(((size_t)argc + 2) * sizeof *words);
+  char **words = malloc(((size_t)argc + 3) * sizeof *words);
   if (!words) _exit(UNSAID);
   memcpy(words, argv, 2 * sizeof *words);
   words[2] = worker;
-  memcpy(words + 3, argv + 2, ((size_t)argc - 1) * sizeof *words);
+  words[3] = key;
+  memcpy(words + 4, argv + 2, ((size_t)argc - 1) * sizeof *words);
   return words;
 }
 
@@ -335,6 +347,7 @@ static void hear(void) {
   heard += (size_t)n;
   if (heard < wanted) return;
   const cx_verdict *head = &next->head;
+  if (memcmp(head->key, key, CX_VERDICT_KEY) != 0) finish("a hook wrote in the program's place");
   wanted = sizeof *head + (uint64_t)head->out + head->reason + head->note;
   if (wanted > sizeof *next) finish("its answer is too long");
   if (heard < wanted) return;
@@ -385,6 +398,7 @@ char **cx_supervise(int argc, char **argv) {
   if (isatty(STDIN_FILENO))
     wrong_usage("Codex runs this, with JSON on standard input; see codex-lua help hook", "");
   state.last = state.started + state.limit_ms * 8 / 10;
+  make_key();
   int report[2], printed[2];
   if (pipe2(report, O_CLOEXEC) != 0 || pipe2(printed, O_CLOEXEC) != 0)
     finish("there is no descriptor left");

@@ -15,9 +15,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { CX_VERDICT_KEY = 32 };
+
 /* What the worker says on descriptor 3: this, then so many bytes of each text. A byte 1 in a text
- * stands for the reason why the last word did not come. */
+ * stands for the reason why the last word did not come. Hooks can write there as
+ * well, but do not know the key: with anything else in its place the worker has failed. */
 typedef struct cx_verdict {
+  char key[CX_VERDICT_KEY];
   uint32_t is_last; /* the last word; what came before it is what to answer without one */
   uint32_t code;    /* 0 or 2; with 2 the reason is the answer */
   uint32_t last_ms; /* when to answer for the worker, from the beginning */

@@ -22,6 +22,9 @@ local uv = require "luv"
 local REPORT = 3 -- the descriptor on which the supervisor listens
 local ROOM = 4 << 20 -- bytes of texts that it takes
 
+-- The supervisor believes who knows it; hooks see `arg`, but not this.
+local key = arg[1] == "--worker" and table.remove(arg, 2)
+
 local function parse()
   local given, i = { files = {} }, 2
   while i <= #arg do
@@ -55,8 +58,8 @@ local function say(line, is_last)
   if reply.code == 2 and #out + #reason + #note > ROOM then out = "" end -- the other way to say it
   if #out + #reason + #note > ROOM then error("an answer is longer than 4 MiB", 0) end
   local last_ms = math.floor((line.last or 0) * 1000)
-  write(string.pack("=I4I4I4I4I4I4", is_last and 1 or 0, reply.code, last_ms, #out, #reason, #note)
-    .. out .. reason .. note)
+  write(string.pack("=c32I4I4I4I4I4I4", key, is_last and 1 or 0, reply.code, last_ms, #out, #reason,
+    #note) .. out .. reason .. note)
 end
 
 local function note_of(line)

@@ -59,6 +59,17 @@ local cases = {
 
   { "junk on descriptors", DENY, 'exec 3</dev/zero 4>/dev/full 5<>"$FOLDER/junk" 6<&0 7>&1 8>&2; '
     .. run, "DENIED" },
+  { "a hook that writes to all descriptors", [[return { fail = "closed", run = function()
+      for fd = 3, 40 do require("luv").fs_write(fd, ("\0"):rep(200)) end
+    end }]], run, "in the program's place" },
+  { "another hook that changes the folder and the environment", [[return {
+      { fail = "open", run = function()
+        require("luv").chdir "/"
+      end },
+      { fail = "open", run = function() require("luv").os_setenv("XDG_STATE_HOME", "/") end },
+      { fail = "closed", run = function()
+        if io.open "script" and os.getenv "XDG_STATE_HOME" ~= "/" then return "deny" end
+      end } }]], run, "says no" },
   { "a program that is left with Codex's streams",
     [[os.execute 'sleep 20 & echo $! >>"$FOLDER/left"'; ]] .. DENY,
     "exec 6<&0 7>&1 8>&2; " .. run, "DENIED" },
