@@ -76,15 +76,53 @@ int cx_log_redact(const cx_log *log, const char *text, size_t n, cx_buf *out) {
   return 0;
 }
 
+/* How many bytes begin `text` that a terminal would obey: one of ASCII, two of U+0080 to U+009F.
+ * Newlines and tabs, of tracebacks, are none. */
+static size_t control_at(const unsigned char *text, size_t n) {
+  if (n > 1 && text[0] == 0xc2 && text[1] >= 0x80 && text[1] < 0xa0) return 2;
+  return text[0] == 0x7f || (text[0] < ' ' && text[0] != '\n' && text[0] != '\t');
+}
+
+/* Escape becomes ^[. */
+static int add_shown(cx_buf *out, const unsigned char *text, size_t length) {
+  char shown[12];
+  if (length == 2)
+    snprintf(shown, sizeof shown, "<U+%04X>", text[1]);
+  else
+    snprintf(shown, sizeof shown, "^%c", text[0] ^ 64);
+  return cx_buf_add_string(out, shown);
+}
+
+/* Appends the line with its control characters shown, and the zero at its end. */
+static int make_visible(const cx_buf *line, cx_buf *out) {
+  const char *text = cx_buf_bytes(line);
+  size_t done = 0;
+  for (size_t i = 0; i < line->len;) {
+    const unsigned char *at = (const unsigned char *)text + i;
+    size_t length = control_at(at, line->len - i);
+    if (length) {
+      int rc = cx_buf_add(out, text + done, i - done);
+      if (rc == 0) rc = add_shown(out, at, length);
+      if (rc != 0) return rc;
+      done = i + length;
+    }
+    i += length ? length : 1;
+  }
+  int rc = cx_buf_add(out, text + done, line->len - done);
+  return rc == 0 ? cx_buf_add(out, "", 1) : rc;
+}
+
 void cx_log_write_v(cx_log *log, cx_log_level level, const char *format, va_list args) {
   if (level < log->level) return;
   char *text = NULL;
-  cx_buf line = {0};
+  cx_buf line = {0}, visible = {0};
   int n = vasprintf(&text, format, args);
-  if (n >= 0 && cx_log_redact(log, text, (size_t)n, &line) == 0 && cx_buf_add(&line, "", 1) == 0)
-    log->sink(log->user, level, cx_buf_bytes(&line));
+  if (n >= 0 && cx_log_redact(log, text, (size_t)n, &line) == 0 &&
+      make_visible(&line, &visible) == 0)
+    log->sink(log->user, level, cx_buf_bytes(&visible));
   if (n >= 0) free(text);
   cx_buf_free(&line);
+  cx_buf_free(&visible);
 }
 
 void cx_log_write(cx_log *log, cx_log_level level, const char *format, ...) {

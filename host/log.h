@@ -1,4 +1,5 @@
-/* One log sink for each host, with levels, and no secrets in what reaches it.
+/* One log sink for each host, with levels; no secrets in what reaches it, and nothing that a
+ * terminal would obey.
  *
  * A secret is what somebody declared with cx_log_secret(), and what redact.h takes for one. */
 #ifndef CX_LOG_H

@@ -36,6 +36,19 @@ static void test_levels(void) {
   CHECK(cx_log_level_of("loud") == -1 && cx_log_level_of("") == -1, "other words");
 }
 
+static void test_controls(void) {
+  heard h = {0};
+  cx_log log;
+  cx_log_init(&log);
+  log.sink = hear;
+  log.user = &h;
+  cx_log_write(&log, CX_LOG_WARN, "%s",
+               "a\x1b[2J\r\x7f\x01 \xc2\x9b"
+               "b\n\tc \xc3\xa4 \xc2\xa0 \xc2");
+  CHECK(strcmp(h.line, "a^[[2J^M^?^A <U+009B>b\n\tc \xc3\xa4 \xc2\xa0 \xc2") == 0, "%s", h.line);
+  cx_log_free(&log);
+}
+
 static const struct {
   const char *text, *expected;
 } redactions[] = {
@@ -118,6 +131,7 @@ static void test_sink(void) {
 
 int main(void) {
   test_levels();
+  test_controls();
   test_redaction();
   test_cut_off();
   test_sink();
