@@ -138,6 +138,19 @@ describe("the time of the next try", function()
     assert.equal(2 * 86400 + 3 * 3600, events.retry_after "Try again in 2 days 3 hours.")
     assert.is_nil(events.retry_after(failure "0.169.0-h429"))
   end)
+
+  it("takes what is no time for none, however long its numbers are", function()
+    for _, number in ipairs { "0", "99", ("9"):rep(11), ("9"):rep(30), ("9"):rep(400) } do
+      for _, text in ipairs { "try again at Jan %sst, 2033 3:33 AM", "try again at %s:30 PM",
+        "try again at Jan 1st, %s 3:33 AM", "try again at Jan 1st, 2033 3:%s AM",
+        "try again in %s days", "usage limit; try again at %s %sth, %s %s:%s AM" } do
+        local said = text:gsub("%%s", number)
+        local seconds = events.retry_after(said)
+        assert.is_true(seconds == nil or seconds >= 0, said)
+        events.classify("usage limit: " .. said)
+      end
+    end
+  end)
 end)
 
 describe("a notice that Codex tries again", function()

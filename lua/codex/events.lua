@@ -213,10 +213,10 @@ local months = {
 
 --- "may 18th, 2033 3:33 am" or, for today, "3:33 am", both in local time.
 local function clock_time(text, now)
-  local hour, minute, half = text:match "try again at .-(%d+):(%d%d) ([ap])m"
+  local hour, minute, half = text:match "try again at .-(%d%d?):(%d%d) ([ap])m"
   if not hour then return nil end
   local date = os.date("*t", now)
-  local month, day, year = text:match "try again at (%l%l%l)%l* (%d+)%l%l, (%d%d%d%d)"
+  local month, day, year = text:match "try again at (%l%l%l)%l* (%d%d?)%l%l, (%d%d%d%d)"
   if month and months[month] then
     date.month, date.day, date.year = months[month], tonumber(day), tonumber(year)
   end
