@@ -27,6 +27,18 @@ describe("codex.exec with a recorded stream", function()
     assert.is_true(turn.duration > 0)
   end)
 
+  it("does not say what a turn used when the thread's count went down", function()
+    local id = "01a1ff31-4446-73a3-ad19-561f8dcb3c99"
+    local program = replay.program(([[
+      echo '{"type":"thread.started","thread_id":"%s"}'
+      echo '{"type":"turn.completed","usage":{"input_tokens":'"$(cat $dir/input)"'}}']]):format(id))
+    local cx = with(program)
+    assert.same({ input_tokens = 90 }, assert(cx.exec "90").usage)
+    local again = assert(cx.resume(id, "50"))
+    assert.same({ nil, { input_tokens = 50 } }, { again.usage, again.thread_usage })
+    assert.same({ input_tokens = 20 }, assert(cx.resume(id, "70")).usage)
+  end)
+
   it("sends the prompt through standard input, byte for byte, and not in the arguments", function()
     local program = replay.fixture "0.169.0-plain"
     local prompt = "--secret\n" .. ("päx\r\n\t"):rep(100000) .. "end"

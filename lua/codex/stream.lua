@@ -307,11 +307,13 @@ end
 
 -- ---- Ending ------------------------------------------------------------------------------------
 
+--- nil when a count went down: what was used before it is not known then.
 local function difference(now, before)
   local own = {}
   for name, value in pairs(now) do
     local counted = math.type(value) == "integer"
     own[name] = counted and value - (math.tointeger(before[name]) or 0) or value
+    if counted and own[name] < 0 then return nil end
   end
   return own
 end
