@@ -34,7 +34,7 @@ DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
 ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
-CORE     := err buf pool redact log lines json scan rpc envelope spawn watch watchdog proc pipe link paths attach boot state host
+CORE     := err buf pool redact log lines json scan rpc envelope spawn watch watchdog witness proc pipe link paths attach boot state host
 BOOT     := async binary capability class command delivery environment error events exec files flags \
             guard hook instance json log notify options plugin proc sessions stream toml wakeup
 LOADABLE := httpd http edit ws

@@ -5,6 +5,7 @@
 #include "bind.h"
 #include "modules.h"
 #include "watchdog.h"
+#include "witness.h"
 
 static const int64_t GRACE = 2000000000; /* for tidying up */
 
@@ -30,14 +31,20 @@ static int task_deadline(lua_State *L) {
   return 0;
 }
 
-/* watchdog(code, text [, path, record]): a deadline that is passed by two seconds, in one go, ends
- * the process with this code; `record` is then appended to the file */
+/* watchdog(code, text): a deadline that is passed by two seconds, in one go, ends the process with
+ * this code */
 static int task_watchdog(lua_State *L) {
   int code = (int)luaL_checkinteger(L, 1);
   const char *text = luaL_checkstring(L, 2);
-  int rc = cx_watchdog_open(code, text, luaL_optstring(L, 3, NULL), luaL_optstring(L, 4, NULL));
+  int rc = cx_watchdog_open(code, text);
   if (rc != 0) return cx_bind_fail(L, rc);
   lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* witness(is_wanted) -> whether there is one: see witness.h */
+static int task_witness(lua_State *L) {
+  lua_pushboolean(L, cx_witness_wanted(lua_toboolean(L, 1)));
   return 1;
 }
 
@@ -53,11 +60,9 @@ static int task_live(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"deadline", task_deadline},
-                                     {"limit", task_limit},
-                                     {"live", task_live},
-                                     {"watchdog", task_watchdog},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {{"deadline", task_deadline}, {"limit", task_limit},
+                                     {"live", task_live},         {"watchdog", task_watchdog},
+                                     {"witness", task_witness},   {NULL, NULL}};
 
 int luaopen_codex_core_task(lua_State *L) {
   luaL_newlib(L, functions);

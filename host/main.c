@@ -12,6 +12,7 @@
 #include "codex_lua.h"
 #include "paths.h"
 #include "supervisor.h"
+#include "witness.h"
 
 enum { EXIT_USAGE = 2, EXIT_SIGNAL = 128, EXIT_INTERRUPTED = EXIT_SIGNAL + SIGINT };
 
@@ -51,7 +52,22 @@ static void handle_signals(void) {
 static void set_signals(void) {
   if (!cx_is_supervised()) handle_signals(); /* or a signal ends us, and the supervisor answers */
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN); /* a log that may not grow is an error of write */
   signal(SIGCHLD, SIG_DFL); /* where it is ignored the kernel would reap our children itself */
+}
+
+/* Codex does not look how `codex-lua notify ...` ends; `codex-lua notify --unfinished ...` is run
+ * when that is too early. */
+static void have_witness(int argc, char **argv) {
+  static char unfinished[] = "--unfinished";
+  if (argc < 3 || strcmp(argv[1], "notify") != 0) return;
+  char **words = malloc(((size_t)argc + 2) * sizeof *words);
+  if (!words) return;
+  memcpy(words, argv, 2 * sizeof *words);
+  words[2] = unfinished;
+  memcpy(words + 3, argv + 2, ((size_t)argc - 1) * sizeof *words);
+  cx_witness_open(words);
+  free(words);
 }
 
 /* A descriptor below 3 that is closed would be given to the next file opened. */
@@ -142,6 +158,7 @@ int main(int argc, char **argv) {
   argv = cx_supervise(argc, argv);
   for (argc = 0; argv[argc];) argc++;
   open_standard_streams();
+  have_witness(argc, argv);
   int rc = cx_host_open(&host, NULL);
   if (rc != 0) {
     fprintf(stderr, "codex-lua: cannot start: %s\n", cx_err_text(rc));

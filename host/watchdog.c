@@ -2,8 +2,6 @@
 #include "watchdog.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,20 +15,14 @@ enum { TEXT = 512, SECOND = 1000000000 };
 static struct {
   bool open;
   int code;
-  char text[TEXT], record[TEXT], path[PATH_MAX];
+  char text[TEXT];
   timer_t warning, kill;
 } dog;
 
-static void say(int fd, const char *text) {
-  ssize_t n = write(fd, text, strlen(text));
-  (void)n; /* nobody is left to be told */
-}
-
 static void on_warning(int number) {
   (void)number;
-  say(STDERR_FILENO, dog.text);
-  int fd = dog.path[0] ? open(dog.path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0600) : -1;
-  if (fd >= 0) say(fd, dog.record);
+  ssize_t n = write(STDERR_FILENO, dog.text, strlen(dog.text));
+  (void)n; /* nobody is left to be told */
   _exit(dog.code);
 }
 
@@ -48,11 +40,9 @@ static int start(void) {
   return rc;
 }
 
-int cx_watchdog_open(int code, const char *text, const char *path, const char *record) {
+int cx_watchdog_open(int code, const char *text) {
   dog.code = code;
   snprintf(dog.text, TEXT, "%s", text);
-  snprintf(dog.record, TEXT, "%s", record ? record : "");
-  snprintf(dog.path, sizeof dog.path, "%s", path ? path : "");
   return dog.open ? 0 : start();
 }
 

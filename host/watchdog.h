@@ -8,10 +8,9 @@
 
 #include <stdint.h>
 
-/* Makes it ready: at its time `text` (copied, at most 500 bytes) is written to standard error and,
- * where `path` is given, `record` is appended to that file (mode 0600 where it is made); then the
- * process ends with `code`. 0 or a negative errno. May be called again, to change these. */
-int cx_watchdog_open(int code, const char *text, const char *path, const char *record);
+/* Makes it ready: at its time `text` (copied, at most 500 bytes) is written to standard error, and
+ * the process ends with `code`. 0 or a negative errno. May be called again, to change these. */
+int cx_watchdog_open(int code, const char *text);
 
 /* From now on the process ends at this time, in nanoseconds on CLOCK_MONOTONIC; 0: it goes on. Does
  * nothing before cx_watchdog_open. */

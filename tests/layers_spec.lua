@@ -21,6 +21,7 @@ local may = {
   ["host/spawn"] = "err proc",
   ["host/watch"] = "",
   ["host/watchdog"] = "",
+  ["host/witness"] = "",
   ["host/proc"] = "err buf spawn watch",
   ["host/pipe"] = "err",
   ["host/attach"] = "err",
@@ -33,14 +34,14 @@ local may = {
   ["host/state"] = "buf pool codex_lua log attach boot paths bind modules",
   ["host/host"] = "codex_lua " .. parsers .. " state",
   ["host/supervisor"] = "",
-  ["host/main"] = "codex_lua paths supervisor",
+  ["host/main"] = "codex_lua paths supervisor witness",
   ["host/codex_lua"] = "",
   ["bindings/bind"] = "err log",
   ["bindings/modules"] = "",
 }
 local binding = parsers
   .. " scan envelope redact paths proc http httpd secret ws link bind argv pack parse "
-  .. "modules watchdog"
+  .. "modules watchdog witness"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {

@@ -2,6 +2,7 @@
 --- the log, turns that come twice, programs that were there before. Payloads and rollouts are
 --- captures.
 
+local async = require "codex.async"
 local files = require "codex.files"
 local host = require "codex.core.host"
 local json = require "codex.json"
@@ -746,6 +747,46 @@ describe("--chain", function()
     assert.equal(1, result.code)
     assert.truthy(uv.fs_stat(dir .. "/called"))
     assert.matches("ended with code 3", log()[2].why)
+  end)
+
+  --- Each ends the program in the middle of a hook; with the signal or exit code.
+  local ends = {
+    ["is killed"] = { "os.execute 'kill -9 $PPID'" },
+    ["crashes"] = { "os.execute 'kill -SEGV $PPID'" },
+    ["is killed with its group"] = { "os.execute 'kill -9 0'" },
+    ["is told to end"] = { "os.execute 'kill $PPID; sleep 0.1'" },
+    ["waits where it cannot be interrupted"] = { "os.execute 'sleep 3'", 124 },
+    ["computes where it cannot be interrupted"] =
+      { "string.find(('a'):rep(3e5), ('.-'):rep(30) .. 'b')", 124 },
+  }
+  for what, case in pairs(ends) do
+    it("calls it also when a hook " .. what .. ", once, and that is written down", function()
+      hook_file("a.lua", ("return { timeout = 0.2, run = function() %s end }"):format(case[1]))
+      local chained = executable("old", 'printf "%s\\n" "$1" >> "$HOME/told"')
+      local text, turn = payload { ["input-messages"] = { "\u{E9} \\ \n" } }
+      local result = run { "--chain", json.encode(json.array { chained }), text }
+      if case[2] then assert.equal(case[2], result.code) end
+      assert.is_true(program.eventually(function()
+        return #log() > 1 and log()[#log()].hook == "chain: " .. chained
+      end))
+      async.sleep(0.2)
+      assert.equal(text .. "\n", files.read(dir .. "/told"))
+      local failed, called = table.unpack(log(), #log() - 1)
+      assert.same({ false, "notify", turn }, { failed.ok, failed.hook, failed.turn_id })
+      assert.matches("ended before all hooks", failed.why)
+      assert.is_true(called.ok)
+    end)
+  end
+
+  it("calls it where nothing can be written", function()
+    hook_file("a.lua", "return function() end")
+    local chained = executable("old", "touch $HOME/called")
+    local command = 'ulimit -f 0; exec "$0" notify --chain "$1" "$2"'
+    local result = assert(proc.run({ "sh", "-c", command, program.path,
+      json.encode(json.array { chained }), (payload()) }, { env = env, timeout = 20 }))
+    assert.equal(0, result.code, result.stderr)
+    assert.truthy(uv.fs_stat(dir .. "/called"))
+    assert.matches("cannot write '.*notify.jsonl'", result.stderr)
   end)
 
   it("says that it is not there, or that it is no list", function()

@@ -38,7 +38,11 @@ describe("the watchdog", function()
       assert.equal(124, result.code)
       assert.is_true(seconds_since(started) < 8)
       assert.matches("a Lua file does not end although its time is over", result.stderr)
-      local log = assert(files.read(dir .. "/codex-lua/notify.jsonl"))
+      local log
+      assert.is_true(program.eventually(function()
+        log = files.read(dir .. "/codex-lua/notify.jsonl")
+        return log and log:find "\n"
+      end))
       local record = assert(json.decode((log:match "[^\n]+")))
       assert.same({ "notify", false, TURN }, { record.hook, record.ok, record.turn_id })
     end)

@@ -24,7 +24,7 @@ local function parse()
     if word == "--chain" then
       i = i + 1
       given.chain = program_of(arg[i])
-    elseif word == "--hook" or word == "--stop" then
+    elseif word == "--hook" or word == "--stop" or word == "--unfinished" then
       given[word:sub(3)] = true
     elseif word:find "^%-%-by=" then -- whose line this is, for `uninstall`
       given.by = word
@@ -77,19 +77,38 @@ local function outlive_terminal()
   signal:unref()
 end
 
---- Ends us when a hook lets not even the time limits end it, and leaves a line in the log.
-local function watch(event)
-  local has_home, log_path = pcall(notify.log_path)
-  require("codex.guard").watch("notify", has_home and log_path or nil, json.encode({
-    hook = "notify", ok = false, time = os.date "!%Y-%m-%dT%H:%M:%SZ", turn_id = event.turn_id,
-    why = "a hook did not end although its time was over, and could not be interrupted",
-  }, { repair = true }) .. "\n")
+--- What is left to do when hooks have ended us, and not we them: it is written down, and the
+--- program before us is called.
+local function finish(given)
+  local outcomes = { { hook = "notify", ok = false,
+    why = "the program ended before all hooks were done" } }
+  local text = given.text ~= "-" and given.text or nil
+  local payload = notify.decode(text)
+  if given.chain and text then
+    outcomes[2] = notify.chain(given.chain, { raw = text })
+  end
+  notify.write_down(payload and notify.event(payload) or nil, outcomes)
+end
+
+--- Delivers it, and has us ended when a hook lets not even the time limits end it. Whenever we end
+--- in the middle of hooks, which may also crash us or kill us, the rest is done (host/witness.h).
+---@async
+local function deliver(event, given)
+  local core = require "codex.core.task"
+  require("codex.guard").watch "notify"
+  core.witness(true)
+  given.told = function() core.witness(false) end
+  local ok, outcomes = pcall(notify.deliver, event, given)
+  if ok then return outcomes end
+  core.witness(true) -- a signal has ended us, and what we had just started
+  error(outcomes, 0)
 end
 
 --- Does what Codex calls for: takes the turn in, and has it delivered.
 ---@async
 function M.main()
   local given = parse()
+  if given.unfinished then return finish(given) end
   local from_stop = given.hook or given.stop
   local text = (from_stop or given.text == "-") and io.read "a" or given.text
   local payload, err = notify.decode(text)
@@ -98,10 +117,9 @@ function M.main()
   if not payload then fail(err, given) end
 
   local event = from_stop and notify.stop_event(payload) or notify.event(payload, text)
-  watch(event)
   collectgarbage "restart"
   local code = 0
-  for _, outcome in ipairs(notify.deliver(event, given)) do
+  for _, outcome in ipairs(deliver(event, given)) do
     if not outcome.ok then
       io.stderr:write(("codex-lua notify: %s: %s\n"):format(outcome.hook, outcome.why))
       code = 1

@@ -68,15 +68,13 @@ local function stop(job)
 end
 
 --- From now on this program ends when code that is run here holds it up for two seconds longer than
---- it may: with exit code 124, a line on standard error, and where wanted one in a log; and, when
---- not even that is possible, a second later by SIGKILL.
+--- it may: with exit code 124 and a line on standard error; and, when not even that is possible, a
+--- second later by SIGKILL.
 ---@param command string for the message: "notify"
----@param path? string of the log
----@param record? string a line for it, with its newline
-function M.watch(command, path, record)
+function M.watch(command)
   local text = ("codex-lua %s: a Lua file does not end although its time is over; this program "
     .. "ends instead\n"):format(command)
-  local ok, name, problem = core.watchdog(M.WATCHDOG, text, path, record)
+  local ok, name, problem = core.watchdog(M.WATCHDOG, text)
   if not ok then log.error("there is no watchdog: %s", problem or name) end
 end
 

@@ -321,6 +321,7 @@ end
 ---@field files? string[] hooks, in place of the user's notify.d
 ---@field chain? string[] the notify program that was there before
 ---@field again? boolean also for a turn that was told before
+---@field told? fun() called when hooks have run and are written down, before the program
 
 --- Tells hooks and scripts that listen.
 local function tell(event, paths)
@@ -345,8 +346,13 @@ function M.deliver(event, opts)
   opts = opts or {}
   local outcomes = {}
   if opts.again or is_new(event) then outcomes = tell(event, opts.files) end
-  if opts.chain then table.insert(outcomes, M.chain(opts.chain, event)) end
   M.write_down(event, outcomes)
+  if opts.told then opts.told() end
+  if opts.chain then
+    local chained = M.chain(opts.chain, event)
+    M.write_down(event, { chained })
+    table.insert(outcomes, chained)
+  end
   return outcomes
 end
 
