@@ -77,6 +77,17 @@ for _, peer in ipairs { "latest", "middle" } do
     end)
   end)
 
+  it("a turn of Codex " .. version .. " does not wait for ever where nobody listens", function()
+    app.run({ reply = function() return "next" end, peer = peer }, function(server)
+      local thread = assert(server.client:thread(free))
+      server.model:close()
+      local last
+      for event in thread:run("go", { network_wait = 0.5, timeout = 20 }) do last = event end
+      assert.same({ "timeout", "network" }, { last.error.kind, last.error.code })
+      assert.matches("^Codex waited 0.5 seconds for the network: Reconnecting", last.error.message)
+    end)
+  end)
+
   describe("a turn of Codex " .. version .. " is interrupted", function()
     --- Steers and interrupts as in the captures; `ready` waits until the turn is under way.
     local function interrupt(wants, name, ready, after)

@@ -34,8 +34,9 @@ end
 local known = {
   start = set(own.start, "tools params timeout"), resume = set(own.resume, "tools params timeout"),
   fork = set(own.fork, "tools params timeout"),
-  turn = set(turn_options, "sandbox params timeout idle_timeout watch steer buffer"),
-  review = set("", "delivery timeout idle_timeout watch buffer"),
+  turn = set(turn_options, "sandbox params timeout idle_timeout network_wait watch "
+    .. "steer buffer"),
+  review = set("", "delivery timeout idle_timeout network_wait watch buffer"),
 }
 M.wire = { start = own.start, resume = own.resume, fork = own.fork, turn = turn_options }
 
@@ -238,7 +239,7 @@ end
 --- Checks what every turn has.
 local function check_turn(where, given, names)
   given = options.check(where, given, names)
-  for _, name in ipairs { "timeout", "idle_timeout", "watch" } do
+  for _, name in ipairs { "timeout", "idle_timeout", "network_wait", "watch" } do
     options.milliseconds(where, given, name)
   end
   local buffer = options.typed(where, given, "buffer", "number")
@@ -288,6 +289,7 @@ end
 ---@field steer? boolean say it to the turn that runs, if one does
 ---@field timeout? number seconds for the whole turn; 0 or nil: any
 ---@field idle_timeout? number seconds without any event, while nobody is asked anything
+---@field network_wait? number seconds to wait for a network that is not there (60); 0: any
 ---@field watch? number seconds of silence after which the thread is looked at (30); 0: never
 ---@field buffer? integer events that may wait for the loop (20000)
 ---@field params? table more, as Codex spells it
@@ -372,7 +374,8 @@ end
 ---@async
 ---@param target? "uncommitted"|table { base = branch }, { commit = sha, title = },
 --- { instructions = }
----@param opts? { timeout?: number, idle_timeout?: number, delivery?: string, buffer?: integer }
+---@param opts? { timeout?: number, idle_timeout?: number, network_wait?: number, delivery?: string,
+--- buffer?: integer }
 ---@return codex.TurnStream
 function Thread:review(target, opts)
   local given = check_turn("thread:review", opts, known.review)

@@ -13,7 +13,7 @@ local tokens = require "codex.tokens"
 
 local M = {}
 
-local WATCH, BUFFER, INTERRUPT_WAIT = 30, 20000, 5
+local WATCH, BUFFER, INTERRUPT_WAIT, NETWORK_WAIT = 30, 20000, 5, 60
 
 ---@class codex.TurnEvent
 ---@field type string the notification's method, as "item/completed"; "failure" is ours
@@ -167,8 +167,21 @@ function Turn:_heard_of_another(method, params)
   self._before = tokens.total(params) or self._before
 end
 
+--- Codex waits for ever for a network that is not there. This is since when.
+function Turn:_watch_network(method, params)
+  local failure = type(params.error) == "table" and params.error or {}
+  local notice = { type = method, message = failure.message }
+  if not require("codex.events").is_unbounded_retry(notice) then
+    self._networkless = nil
+  elseif not self._networkless then
+    self._networkless, self._network_notice = self._heard, failure.message
+    self:_arm()
+  end
+end
+
 function Turn:_event(method, params, synthetic)
   self._heard = require("luv").now()
+  self:_watch_network(method, params)
   local event = setmetatable({ type = method, params = params, synthetic = synthetic }, Event)
   if self._queue and not self:_keep(event) then return end
   if absorb[method] then absorb[method](self, params) end
@@ -283,12 +296,22 @@ function Turn:_is_waiting_for_us()
   return false
 end
 
-function Turn:_tick()
-  if self._over then return end
+--- Ends the turn when one of its limits is reached; whether it was.
+function Turn:_is_late()
+  local message, code
   if seconds_since(self._started) >= self._timeout then
-    return self:_give_up(E.new("timeout",
-      ("the turn was not done within %g seconds"):format(self._timeout)))
+    message = ("the turn was not done within %g seconds"):format(self._timeout)
+  elseif self._networkless and seconds_since(self._networkless) >= self._network_wait then
+    message = ("Codex waited %g seconds for the network: %s"):format(self._network_wait,
+      self._network_notice)
+    code = "network"
   end
+  if message then self:_give_up(E.new("timeout", message, { code = code })) end
+  return message ~= nil
+end
+
+function Turn:_tick()
+  if self._over or self:_is_late() then return end
   if self:_is_waiting_for_us() then self._heard = require("luv").now() end
   if self.id and not self._looking and self:_silence() >= self._patience then
     self._looked = require("luv").now()
@@ -300,10 +323,13 @@ end
 --- Seconds since we heard of it or looked after it.
 function Turn:_silence() return seconds_since(math.max(self._heard, self._looked or 0)) end
 
---- One timer for the whole turn's limit, for silence, and for looking after it.
+--- One timer for the whole turn's limit, for the network, for silence, and for looking after it.
 function Turn:_arm()
   local due = math.min(self._patience - self:_silence(),
     self._timeout - seconds_since(self._started))
+  if self._networkless then
+    due = math.min(due, self._network_wait - seconds_since(self._networkless))
+  end
   if self._over or due == math.huge then return end
   self._timer:start(math.max(10, math.ceil(due * 1000)), 0, function() self:_tick() end)
 end
@@ -559,6 +585,8 @@ local function new_turn(thread, spec)
     _last = 0, _changed = async.signal(), _started = uv.now(), _heard = uv.now(),
     _steering = spec.method == "turn/steer", _starting = true, _buffer = given.buffer or BUFFER,
     _timeout = limit(given.timeout, 0), _idle_timeout = limit(given.idle_timeout, 0),
+    _network_wait = limit(given.network_wait,
+      thread.client._instance._settings.network_wait or NETWORK_WAIT),
     _timer = uv.new_timer(),
   }, Turn)
   turn._patience = math.min(turn._idle_timeout, limit(given.watch, WATCH))
