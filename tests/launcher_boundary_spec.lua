@@ -220,6 +220,67 @@ describe("a middleware", function()
   end)
 end)
 
+-- What a handler can do to keep everybody else from going on.
+local loops = {
+  plain = "while true do end",
+  caught = "while true do pcall(function() while true do end end) end",
+  coroutine = "coroutine.wrap(function() while true do end end)()",
+  task = "require('codex').spawn(function() while true do end end)",
+  late = "pcall(function() while true do end end) message:reply { late = true }",
+}
+
+describe("a middleware that does not wait", function()
+  for name, loop in pairs(loops) do
+    it("stops the others for no longer than its time: " .. name, function()
+      local folder, remove = program.folder()
+      local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+      program.write(folder .. "/m.lua", ([[return { name = "loop", from = "client",
+        on = "thread/list", handle = function(message) %s end }]]):format(loop), 384)
+      local args = { "--no-audit", "--policy-timeout", "0.5", "--middleware", folder .. "/m.lua" }
+      behind("latest", args, nil, function(client)
+        client:send { id = 1, method = "thread/list", params = {} }
+        client:send { id = 2, method = "thread/loaded/list", params = {} }
+        assert.is_table(client:answer(2).result)
+        local answer = client:answer(1)
+        -- A task that the handler left behind is ended alone.
+        assert.equal(name ~= "task", answer.error ~= nil)
+        if answer.error then assert.equal("a middleware failed", answer.error.message) end
+        local pid = client.peer.pid
+        assert(uv.kill(pid, "sigterm"))
+        assert.is_true(program.eventually(function() return not program.alive(pid) end))
+      end)
+    end)
+  end
+
+  it("may wait for longer than that", function()
+    local folder, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    program.write(folder .. "/m.lua", [[return { name = "slow", from = "client",
+      on = "thread/list", handle = function(message)
+        for _ = 1, 8 do require("codex").sleep(0.1) end
+        message:reply { waited = true }
+      end }]], 384)
+    local args = { "--no-audit", "--policy-timeout", "0.5", "--middleware", folder .. "/m.lua" }
+    behind("latest", args, nil, function(client)
+      assert.same({ waited = true }, client:request(1, "thread/list", {}).result)
+    end)
+  end)
+end)
+
+describe("refused messages of 32 MiB", function()
+  it("do not keep the next one waiting", function()
+    behind("latest", { "--strict", "--no-audit" }, nil, function(client)
+      local text = ("a"):rep(32 << 20)
+      for i = 0, 3 do
+        client:send(('{"id":1%d,"method":"thread/start","params":{"x":"%s"}}'):format(i, text))
+      end
+      client:send { id = 2, method = "thread/loaded/list", params = {} }
+      assert.is_table(client:answer(2).result)
+      for i = 10, 13 do assert.equal(-32000, client:answer(i).error.code) end
+    end)
+  end)
+end)
+
 -- ---- Answers -----------------------------------------------------------------------------------
 
 local function forge(client, ids)

@@ -687,6 +687,7 @@ function M.visible_json(text)
 end
 
 local DIFF_LINES = 200
+local SENT_LIMIT = 64 << 10 -- bytes of a message that are shown
 
 --- Adds a text's lines, each behind a mark, so that a text cannot pretend to be something else.
 local function add_text(lines, mark, text, limit)
@@ -781,7 +782,12 @@ function tell.client_request(request, lines)
   add_text(lines, "  ", request.what or "?")
   add_text(lines, "  client: ", request.client or "?")
   local sent = as_json { method = request.method, params = request.params }
-  add_text(lines, "  sends: ", require("codex.recording").redact(sent), DIFF_LINES)
+  -- More is read than shown: what a cut takes from a secret can be what tells that it is one.
+  local clean = require("codex.recording").redact(sent:sub(1, 16 * SENT_LIMIT))
+  add_text(lines, "  sends: ", clean:sub(1, SENT_LIMIT), DIFF_LINES)
+  if #clean > SENT_LIMIT then
+    add_text(lines, "  sends: ", ("... of %d bytes in all"):format(#sent))
+  end
 end
 
 function tell.unknown(request, lines)

@@ -378,6 +378,12 @@ function M.limited(limit)
   limit:enter()
 end
 
+--- The task that runs has no limit any more.
+function M.unlimited()
+  current._limit:leave()
+  current._limit = nil
+end
+
 --- The task that runs, or nil inside a foreign callback.
 ---@return codex.Task?
 function M.running() return current end

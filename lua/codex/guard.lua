@@ -78,6 +78,40 @@ function M.watch(command)
   if not ok then log.error("there is no watchdog: %s", problem or name) end
 end
 
+--- What may wait for as long as it likes, but not keep the program from going on for longer than
+--- that. It is the limit of a task and of those that it starts.
+local Stretch = {}
+Stretch.__index = require("codex.class").methods(Stretch)
+
+function Stretch:enter()
+  self.entered = uv.hrtime()
+  core.deadline(self.entered + self.longest)
+end
+
+function Stretch:leave()
+  core.deadline(nil)
+  local spent = uv.hrtime() - self.entered
+  held = held + spent
+  self.was_long = self.was_long or spent >= self.longest
+end
+
+--- Calls a function in the task that runs: false where it went on for longer than so many seconds
+--- without waiting, or true and what pcall would return.
+---@async
+---@param seconds number
+---@param handler fun(err: any): any of an xpcall; it is not called when the time is over
+---@param fn fun(...: any): ...
+---@return boolean
+---@return any ...
+function M.without_stalling(seconds, handler, fn, ...)
+  local stretch = setmetatable({ longest = math.ceil(seconds * 1e9) }, Stretch)
+  async.limited(stretch)
+  local values = table.pack(xpcall(fn, handler, ...))
+  async.unlimited()
+  if stretch.was_long then return false end
+  return true, table.unpack(values, 1, values.n)
+end
+
 local TEXT_LIMIT = 4096 -- bytes of what somebody else's code says is wrong
 
 --- A value as a bounded text. Its metamethods may run: it is to be called under a limit.

@@ -28,6 +28,7 @@ local M = {}
 local HIGH_WATER, LOW_WATER = 8 << 20, 1 << 20 -- bytes that one side may lag behind the other
 local MOST_UNREAD = 64 << 20 -- bytes that one of several clients may lag behind, for a while
 local UNREAD_SECONDS = 10 -- how long a client of several may lag behind by more than HIGH_WATER
+local STALL_SECONDS = 10 -- that a middleware may go on without waiting
 local LINE_LIMIT = 1 << 30 -- of the server's messages
 local CLIENT_LINE_LIMIT = 256 << 20
 local REFUSALS_LOGGED = 50 -- of one client
@@ -595,7 +596,7 @@ end
 local function through(session, list, message)
   local method = message.method
   message.method = method_of(session, message)
-  middleware.pass(list, message, session)
+  middleware.pass(list, message, session, session._stall_seconds)
   message.method = method or message.method
   if not message.outcome then return true end
   conclude(session, message)
@@ -814,6 +815,7 @@ function M.open(given)
     _decides = decides, _shared = given.shared or false,
     _looks = decides or given.shared or #list > 0, -- at the server's notifications
     _unread_seconds = given.unread_seconds or UNREAD_SECONDS,
+    _stall_seconds = math.min(given.policy_timeout or STALL_SECONDS, STALL_SECONDS),
     _on_lost = given.on_lost, _from_client = middleware.chain(list, "client"),
     _from_server = middleware.chain(list, "server"), _decider = decider,
   }, Session)

@@ -9,7 +9,8 @@
 --- A message that nobody touches goes on byte for byte. What a handler is shown is what the other
 --- side will read: each gets the message anew, and changing its tables changes nothing until
 --- `message:replace`. When a handler raises an error, or returns something, its message does not go
---- on: a request is refused, anything else dropped, and the log says so.
+--- on: a request is refused, anything else dropped, and the log says so. So it is when a handler
+--- loops without waiting, which keeps everybody else from going on.
 
 local E = require "codex.error"
 local host = require "codex.core.host"
@@ -264,21 +265,25 @@ local function told(err)
   return debug.traceback(E.text(err), 2)
 end
 
+local function check_values(ok, err, ...)
+  if not ok and type(err) ~= "string" then error(err, 0) end -- the script or the task ends
+  if not ok then return err end
+  local _, value = next { err, ... }
+  return value ~= nil and ("it returned a %s; a message is answered with message:reply, refuse, "
+    .. "drop or replace"):format(type(value))
+end
+
 --- Runs one handler: its state when all is well, else why it is not.
-local function show(middleware, message, session)
+local function show(middleware, message, session, seconds)
   local view, state = setmetatable({}, View), { message = message, line = message.line }
   states[view] = state
-  local values = table.pack(xpcall(middleware.handle, told, view, session))
+  local guard = require "codex.guard"
+  local values = table.pack(
+    guard.without_stalling(seconds, told, middleware.handle, view, session))
   state.over = true
-  local err = values[2]
-  if not values[1] and type(err) ~= "string" then error(err, 0) end -- the script or the task ends
-  if not values[1] then return nil, err end
-  for i = 2, values.n do
-    if values[i] ~= nil then
-      return nil, ("it returned a %s; a message is answered with message:reply, refuse, drop "
-        .. "or replace"):format(type(values[i]))
-    end
-  end
+  local why = ("it kept the program from going on for %g seconds"):format(seconds)
+  if values[1] then why = check_values(table.unpack(values, 2, values.n)) end
+  if why then return nil, why end
   return state
 end
 
@@ -297,10 +302,11 @@ end
 ---@param message table { from, kind, method, id, line, check }; check(line) says what is wrong with
 --- what is to be sent instead
 ---@param session codex.Session
-function M.pass(list, message, session)
+---@param seconds number that a handler may go on without waiting
+function M.pass(list, message, session, seconds)
   session = require("codex.environment").session(session)
   for _, middleware in ipairs(list) do
-    local state, why = show(middleware, message, session)
+    local state, why = show(middleware, message, session, seconds)
     if not state then
       fail(middleware, message, why)
     else
