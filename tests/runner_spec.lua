@@ -75,8 +75,8 @@ describe("the runner", function()
   end)
 
   local bad = {
-    crash = { [[it("dies", function() require("luv").kill(require("luv").os_getpid(), 11) end)]],
-      "signal 11 ended it, in 'dies'" },
+    crash = { [[it("dies", function() require("luv").kill(require("luv").os_getpid(), 6) end)]],
+      "signal 6 ended it, in 'dies'" },
     exit = { [[it("leaves", function() os.exit(0) end) it("is never run", function() end)]],
       "leaves" },
     exit_at_load = { [[os.exit(0)]], "exit_at_load_spec.lua:1" },
