@@ -6,6 +6,8 @@ local notify = require "codex.notify"
 
 local M = {}
 
+local UNCOLLECTED = 4096 -- KiB that hooks may make before what they left is looked for
+
 --- The program before us, as a list or as a bare name.
 local function program_of(word)
   local list = json.decode(word or "")
@@ -118,6 +120,7 @@ function M.main()
 
   local event = from_stop and notify.stop_event(payload) or notify.event(payload, text)
   collectgarbage "restart"
+  collectgarbage("step", -UNCOLLECTED) -- most hooks are done before there is so much
   local code = 0
   for _, outcome in ipairs(deliver(event, given)) do
     if not outcome.ok then
