@@ -20,6 +20,7 @@
 #include "bind.h"
 #include "err.h"
 #include "modules.h"
+#include "pipe.h"
 
 static const char type[] = "codex.link";
 enum { LINE_LIMIT = 64 << 20, READ_SIZE = 256 << 10, SHOWN = 400 };
@@ -264,6 +265,17 @@ static int link_open(lua_State *L) {
   return opened(L, p, cx_link_open(&p->link, p->env->loop, in, out, &options, &events, p));
 }
 
+/* take_standard() -> in, out | nil, name, text: descriptors that are ours alone */
+static int link_take_standard(lua_State *L) {
+  int in, out;
+  fflush(stdout);
+  int rc = cx_pipe_take_standard(&in, &out);
+  if (rc != 0) return cx_bind_fail(L, rc);
+  lua_pushinteger(L, in);
+  lua_pushinteger(L, out);
+  return 2;
+}
+
 /* read(line) -> kind, method, id | nil, name, text: what a message is, without reading its payload
  */
 static int link_read(lua_State *L) {
@@ -470,8 +482,11 @@ static const luaL_Reg methods[] = {{"call", link_call},     {"forget", link_forg
                                    {"stderr", link_stderr}, {"flush", link_flush},
                                    {"heard", link_heard},   {NULL, NULL}};
 static const luaL_Reg meta[] = {{"__gc", link_gc}, {"__close", link_close}, {NULL, NULL}};
-static const luaL_Reg functions[] = {
-    {"spawn", link_spawn}, {"open", link_open}, {"read", link_read}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"spawn", link_spawn},
+                                     {"open", link_open},
+                                     {"read", link_read},
+                                     {"take_standard", link_take_standard},
+                                     {NULL, NULL}};
 
 int luaopen_codex_core_link(lua_State *L) {
   lua_getglobal(L, "require"); /* payloads are pushed by it */

@@ -243,6 +243,22 @@ static int open_side(cx_pipe *pipe, side *s, int fd) {
   return rc;
 }
 
+int cx_pipe_take_standard(int *in, int *out) {
+  *in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+  *out = *in < 0 ? -1 : fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+  int null = *out < 0 ? -1 : open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (null >= 0) {
+    dup2(null, STDIN_FILENO);
+    dup2(STDERR_FILENO, STDOUT_FILENO);
+    close(null);
+    return 0;
+  }
+  int rc = -errno;
+  if (*in >= 0) close(*in);
+  if (*out >= 0) close(*out);
+  return rc;
+}
+
 int cx_pipe_open(cx_pipe **opened, uv_loop_t *loop, int in, int out, size_t read_size,
                  const cx_pipe_events *events, void *user) {
   cx_pipe *pipe = calloc(1, sizeof *pipe);

@@ -26,6 +26,11 @@ typedef struct cx_pipe_status {
   int write_error;  /* why writing failed, or 0 */
 } cx_pipe_status;
 
+/* Takes our standard input and output away, for a cx_pipe alone: they come as descriptors that are
+ * the caller's. What others read and print from now on is the end, and standard error. 0 or a
+ * negative errno; then nothing has changed. */
+int cx_pipe_take_standard(int *in, int *out);
+
 /* Reads from `in` and writes to `out`, which may be the same. Both are duplicated: the caller keeps
  * and closes its own. 0, or the reason. `read_size` 0 means 64 KiB. */
 int cx_pipe_open(cx_pipe **pipe, uv_loop_t *loop, int in, int out, size_t read_size,

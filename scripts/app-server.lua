@@ -103,6 +103,13 @@ for _, url in ipairs(args.listen) do
   end
 end
 
+-- What files print that decide is not for the client.
+local input, output
+if use_stdio then
+  input, output = require("codex.link").take_standard()
+  must(input, output)
+end
+
 -- ---- What decides ------------------------------------------------------------------------------
 
 local function load_policies()
@@ -153,7 +160,11 @@ for i, path in ipairs(sockets) do
   end, { message_limit = launcher.client_line_limit, client_limit = args.clients or 32 }))
   log.info("listening on unix://%s", path)
 end
-if use_stdio then must(session:add_stdio(function() finish(GRACE) end)) end
+if use_stdio then
+  must(session:add_stdio(input, output, function() finish(GRACE) end))
+  require("luv").fs_close(input)
+  require("luv").fs_close(output)
+end
 
 async.spawn(function()
   session:wait()

@@ -51,6 +51,30 @@ local function write_lua(folder, name, code)
   return folder .. "/" .. name
 end
 
+describe("what files print that decide", function()
+  it("and read is not the client's", function()
+    with_server("exec cat", function(folder, env)
+      local noise = [[
+        print "noise"
+        io.stdout:write("noise\n")
+        io.stdout:flush()
+        os.execute "echo noise; cat"
+        assert(io.read "a" == "")
+      ]]
+      local file = write_lua(folder, "noisy.lua",
+        noise .. "return { name = 'n', handle = function() " .. noise .. " end }")
+      local peer <close>, got = raw_launcher({ "--no-audit", "--middleware", file }, env)
+      for i = 1, 2 do
+        local line = ('{"method":"item/started","params":{"n":%d}}'):format(i)
+        peer:send(line)
+        assert.equal(line, got.wait(i)[i])
+      end
+      assert.equal(2, #got.lines)
+      assert.matches("noise\nnoise\nnoise", peer:stderr())
+    end)
+  end)
+end)
+
 describe("what nobody touches", function()
   -- What comes back first was a request of the client; then it is one of the server's, which the
   -- client answers.

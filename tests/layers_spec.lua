@@ -41,7 +41,7 @@ local may = {
 }
 local binding = parsers
   .. " scan envelope redact paths proc http httpd secret ws link bind argv pack parse "
-  .. "modules watchdog witness"
+  .. "modules pipe watchdog witness"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {

@@ -824,14 +824,16 @@ function M.open(given)
   return session
 end
 
---- A client over our own standard input and output. The end of its messages is told by `on_end`;
---- it may still hear what the server says. That it does not hear any more is told by `on_lost`.
+--- A client over two descriptors. The end of its messages is told by `on_end`; it may still hear
+--- what the server says. That it does not hear any more is told by `on_lost`.
+---@param input integer
+---@param output integer
 ---@param on_end fun()
 ---@return codex.Link?
 ---@return codex.Error?
-function Session:add_stdio(on_end)
+function Session:add_stdio(input, output, on_end)
   local front, peer, err
-  peer, err = link.stdio {
+  peer, err = link.open(input, output, {
     raw = true, line_limit = CLIENT_LINE_LIMIT, name = "the client", on_closed = on_end,
     on_message = function(_, _, _, line) front:take(line) end,
     on_junk = function(line, why)
@@ -841,7 +843,7 @@ function Session:add_stdio(on_end)
     on_drain = function()
       if peer:status().write_error then self:_lost(front) else self:_drained() end
     end,
-  }
+  })
   if not peer then return nil, err end
   front = self:add(peer)
   return peer

@@ -303,6 +303,16 @@ end
 ---@param opts? codex.LinkOptions
 function M.stdio(opts) return M.open(0, 1, opts) end
 
+--- Takes our standard input and output away: from now on what this process reads there is the end,
+--- and what it prints goes to standard error. The descriptors are the caller's to close.
+---@return integer? input
+---@return integer|codex.Error output
+function M.take_standard()
+  local input, output, text = core.take_standard()
+  if input then return input, output end
+  return nil, E.new("io", "cannot take standard input and output: " .. text, { code = output })
+end
+
 --- Connects to a Unix socket.
 ---@async
 ---@param path string
