@@ -82,6 +82,17 @@ describe("the watchdog", function()
     assert.is_true(program.eventually(function() return not program.alive(pid) end))
   end)
 
+  it("ends the launcher for a middleware, too", function()
+    local codex = write("codex", "#!/bin/sh\nexec cat\n")
+    assert(uv.fs_chmod(codex, tonumber("755", 8)))
+    local layer = write("m.lua", "return { name = 'm', from = 'client', handle = function() "
+      .. ways.pattern .. " end }")
+    local result = program.run({ "app-server", "--policy-timeout", "0.2", "--middleware", layer },
+      { input = '{"id":1,"method":"x"}\n', env = { CODEX_BINARY = codex, XDG_STATE_HOME = dir } })
+    assert.equal(124, result.code)
+    assert.equal("", result.stdout)
+  end)
+
   it("kills what even its own word cannot end", function()
     local hook = write("x.lua", [[return { timeout = 0.2, run = function()
       local signal = require("luv").new_signal()
