@@ -90,9 +90,13 @@ local function callback_of(handle)
   return url, handle.auth_url:match "[?&]state=([^&]+)"
 end
 
---- Waits until nobody listens there any more. Codex closes a port a moment after it has told of it.
+--- Waits until nobody listens there any more. Codex closes a port a moment after it has told of it;
+--- 0.101.0 does not come to that while it is asked for pages all the time.
 local function assert_free(url)
-  eventually("that the port is free", function() return browse(url) == nil end)
+  eventually("that the port is free", function()
+    async.sleep(0.2)
+    return browse(url) == nil
+  end)
 end
 
 for _, peer in ipairs { "latest", "middle", "old" } do
