@@ -147,6 +147,8 @@ for _, peer in ipairs { "latest", "middle", "old" } do
           local handle <close> = assert(server.client:login_chatgpt())
           url = callback_of(handle)
           assert.is_string(browse(url))
+          -- 0.101.0 does not hear of the end while it is still busy with a page.
+          async.sleep(peer == "old" and 1 or 0)
         end
         assert_free(url)
         assert.is_false(server.heard[1].params.success)

@@ -64,6 +64,15 @@ local function play(server, name, missing)
     local old = msg.result and msg.result.thread
     if old and result then names[old.id] = result.thread.id end
   end
+  --- What a program prints comes in as many pieces as the moment wants: the first one counts.
+  local streams = {}
+  local function is_more(msg)
+    if msg.method ~= "command/exec/outputDelta" then return false end
+    local stream = msg.params.processId .. " " .. msg.params.stream
+    local before = streams[stream]
+    streams[stream] = true
+    return before or false
+  end
   for _, record in ipairs(app.records(name)) do
     local msg = record.msg
     if record.dir == "c2s" and msg.id and not is_left_out(msg.method, msg.params) then
@@ -71,7 +80,7 @@ local function play(server, name, missing)
     elseif record.dir == "s2c" and not msg.method then
       receive(msg)
     elseif record.dir == "s2c" and not app.is_ignored[msg.method]
-      and msg.method ~= missing then
+      and msg.method ~= missing and not is_more(msg) then
       came[msg.method] = (came[msg.method] or 0) + 1
       server:wait_count(msg.method, came[msg.method])
     end
