@@ -34,9 +34,11 @@ DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
 ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
-CORE     := err buf pool redact log lines json scan rpc envelope spawn watch watchdog witness proc pipe link paths attach boot state host
-BOOT     := async binary capability class command delivery environment error events exec files flags \
-            guard hook instance json log notify options plugin proc sessions stream toml wakeup
+CORE     := err buf pool redact log lines json scan rpc envelope spawn watch watchdog witness proc \
+            pipe link paths attach boot state host
+BOOT     := async base/class base/environment binary capability command error events exec files \
+            flags guard hook hooks/delivery instance json log notify options plugin proc sessions \
+            stream toml wakeup
 LOADABLE := httpd http edit ws
 HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)
 BIND_OBJ := $(patsubst bindings/%.c,$(BUILD)/bindings/%.o,\
@@ -100,7 +102,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 $(BUILD)/boot/%.o: lua/codex/%.lua $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,LUAC)$(LUAC) -o $(@:.o=.luac) $< && \
-	  cd $(@D) && ld -r -b binary -z noexecstack -o $*.o $*.luac
+	  cd $(BUILD)/boot && ld -r -b binary -z noexecstack -o $*.o $*.luac
 
 # Changes when a setting does, so that everything is built anew.
 $(BUILD)/flags: FORCE

@@ -3,33 +3,33 @@
 
 #include <lauxlib.h>
 
-/* The same list as BOOT in the Makefile. */
+/* The same list as BOOT in the Makefile: symbol, and name below `codex`. */
 #define CX_BOOT_MAP(XX)                                                                            \
-  XX(async)                                                                                        \
-  XX(binary)                                                                                       \
-  XX(capability)                                                                                   \
-  XX(class)                                                                                        \
-  XX(command)                                                                                      \
-  XX(delivery)                                                                                     \
-  XX(environment)                                                                                  \
-  XX(error)                                                                                        \
-  XX(events)                                                                                       \
-  XX(exec)                                                                                         \
-  XX(files)                                                                                        \
-  XX(flags)                                                                                        \
-  XX(guard)                                                                                        \
-  XX(hook)                                                                                         \
-  XX(instance)                                                                                     \
-  XX(json)                                                                                         \
-  XX(log)                                                                                          \
-  XX(notify)                                                                                       \
-  XX(options)                                                                                      \
-  XX(plugin)                                                                                       \
-  XX(proc)                                                                                         \
-  XX(sessions)                                                                                     \
-  XX(stream)                                                                                       \
-  XX(toml)                                                                                         \
-  XX(wakeup)
+  XX(async, "async")                                                                               \
+  XX(base_class, "base.class")                                                                     \
+  XX(base_environment, "base.environment")                                                         \
+  XX(binary, "binary")                                                                             \
+  XX(capability, "capability")                                                                     \
+  XX(command, "command")                                                                           \
+  XX(error, "error")                                                                               \
+  XX(events, "events")                                                                             \
+  XX(exec, "exec")                                                                                 \
+  XX(files, "files")                                                                               \
+  XX(flags, "flags")                                                                               \
+  XX(guard, "guard")                                                                               \
+  XX(hook, "hook")                                                                                 \
+  XX(hooks_delivery, "hooks.delivery")                                                             \
+  XX(instance, "instance")                                                                         \
+  XX(json, "json")                                                                                 \
+  XX(log, "log")                                                                                   \
+  XX(notify, "notify")                                                                             \
+  XX(options, "options")                                                                           \
+  XX(plugin, "plugin")                                                                             \
+  XX(proc, "proc")                                                                                 \
+  XX(sessions, "sessions")                                                                         \
+  XX(stream, "stream")                                                                             \
+  XX(toml, "toml")                                                                                 \
+  XX(wakeup, "wakeup")
 
 /* Runs a module as require does: with its name, and giving back what it returns. */
 static int run(lua_State *L, const char *start, const char *end) {
@@ -40,8 +40,8 @@ static int run(lua_State *L, const char *start, const char *end) {
   return 1;
 }
 
-/* The linker makes the bytes from build/boot/NAME.luac. */
-#define XX(name)                                                                                   \
+/* The linker makes the bytes from build/boot/NAME.luac, and the name with `_` for `/`. */
+#define XX(name, module)                                                                           \
   extern const char _binary_##name##_luac_start[], _binary_##name##_luac_end[];                    \
   static int open_##name(lua_State *L) {                                                           \
     return run(L, _binary_##name##_luac_start, _binary_##name##_luac_end);                         \
@@ -50,7 +50,7 @@ CX_BOOT_MAP(XX)
 #undef XX
 
 const cx_boot_module cx_boot_modules[] = {
-#define XX(name) {"codex." #name, open_##name},
+#define XX(name, module) {"codex." module, open_##name},
     CX_BOOT_MAP(XX)
 #undef XX
         {NULL, NULL}};

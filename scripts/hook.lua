@@ -51,7 +51,7 @@ end
 
 --- In host/supervisor.h's words, where the byte 1 stands for the reason that is not known yet.
 local function say(line, is_last)
-  local why = require("codex.verdict").WHY
+  local why = require("codex.hooks.verdict").WHY
   local function text(of) return ((of or ""):gsub("\1", " "):gsub(why, "\1")) end
   local reply = line.reply
   local out, reason, note = text(reply.out), text(reply.refusal), line.note or ""

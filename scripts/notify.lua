@@ -13,4 +13,4 @@ if arg[1] == nil or commands[arg[1]] or arg[1] == "-h" or arg[1] == "--help" the
   return require("codex.cli.notify").main()
 end
 
-return require("codex.delivery").main()
+return require("codex.hooks.delivery").main()

@@ -2,7 +2,7 @@
 --- can get at, and spoils it by every means; what another file says, and what we say ourselves,
 --- must come out as if it were not there.
 
-local environment = require "codex.environment"
+local environment = require "codex.base.environment"
 local proc = require "codex.proc"
 local program = require "tests.support.program"
 

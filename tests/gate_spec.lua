@@ -1,7 +1,7 @@
 --- What a client of a strict launcher may do by itself, against the methods and parameters that
 --- real Codex has. That real Codex does what is feared is shown in launcher_boundary_spec.
 
-local gate = require "codex.gate"
+local gate = require "codex.launcher.gate"
 local json = require "codex.json"
 local peers = require "tests.support.peers"
 local schemas = require "tests.support.schema"

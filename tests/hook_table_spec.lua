@@ -1,7 +1,7 @@
 --- Hooks in the configuration: what adding one and taking one out does to those of others, and to
 --- the trust that is written down by their places. Layers are made at random.
 
-local hook_table = require "codex.hook_table"
+local hook_table = require "codex.hooks.hook_table"
 local json = require "codex.json"
 
 local path = "/home/me/.codex/config.toml"

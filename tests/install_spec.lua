@@ -7,7 +7,7 @@ local files = require "codex.files"
 local json = require "codex.json"
 local peers = require "tests.support.peers"
 local program = require "tests.support.program"
-local records = require "codex.record"
+local records = require "codex.hooks.record"
 local uv = require "luv"
 
 local plain = "# mine\nmodel = 'gpt-5.5' # why\n"
@@ -299,12 +299,12 @@ describe("several installations at once", function()
 end)
 
 describe("the lock", function()
-  local locks = require "codex.lock"
+  local locks = require "codex.base.lock"
 
   it("is one program's at a time, and nobody's when that is gone", function()
     local path = folder .. "/a/lock"
     local code = [[
-      local lock = assert(require("codex.lock").take(arg[1], 5))
+      local lock = assert(require("codex.base.lock").take(arg[1], 5))
       print "held"
       io.flush()
       require("codex").sleep(30)]]

@@ -1,7 +1,7 @@
 --- What is written down about changes of config.toml, without a file and without Codex.
 
 local json = require "codex.json"
-local records = require "codex.record"
+local records = require "codex.hooks.record"
 
 local function file(text) return text and { bytes = text, mode = 384 } or { missing = true } end
 

@@ -1,11 +1,11 @@
 --- The places where Codex expects an object, against the schemas that real Codex writes. Where the
 --- table is out of date, build/structs.lua is what it should be.
 
-local intake = require "codex.intake"
+local intake = require "codex.launcher.intake"
 local json = require "codex.json"
 local peers = require "tests.support.peers"
 local schemas = require "tests.support.schema"
-local structs = require "codex.structs"
+local structs = require "codex.launcher.structs"
 
 local path = peers.root .. "/build/structs.lua"
 
@@ -125,7 +125,7 @@ describe("the places of objects", function()
   local params, results = collect()
 
   it("are those of the schemas of three versions", function()
-    local file = assert(io.open(peers.root .. "/lua/codex/structs.lua"))
+    local file = assert(io.open(peers.root .. "/lua/codex/launcher/structs.lua"))
     local text = file:read "a"
     file:close()
     local wanted = text:gsub("(M%.params = {\n).-\n}\n", function(head)
@@ -136,7 +136,7 @@ describe("the places of objects", function()
     file = assert(io.open(path, "w"))
     file:write(wanted)
     file:close()
-    assert.is_true(wanted == text, "lua/codex/structs.lua differs from " .. path)
+    assert.is_true(wanted == text, "lua/codex/launcher/structs.lua differs from " .. path)
   end)
 
   it("are known of every method, and none is an array anywhere", function()

@@ -16,7 +16,7 @@ local M = {}
 ---@field package _done boolean
 ---@field package _wait? table what it waits for now
 local Task = {}
-Task.__index = require("codex.class").methods(Task)
+Task.__index = require("codex.base.class").methods(Task)
 Task.__name = "codex.task"
 
 local current ---@type codex.Task?
@@ -210,7 +210,7 @@ end
 
 ---@class codex.Signal
 local Signal = {}
-Signal.__index = require("codex.class").methods(Signal)
+Signal.__index = require("codex.base.class").methods(Signal)
 
 --- Waits for the next notify.
 ---@async
@@ -392,7 +392,7 @@ function M.running() return current end
 
 --- Tasks that do not outlive a block: leaving it in any way cancels and awaits them.
 local Group = {}
-Group.__index = require("codex.class").methods(Group)
+Group.__index = require("codex.base.class").methods(Group)
 
 function Group:add(fn, ...)
   local task = new_task(fn, ...)
@@ -483,7 +483,7 @@ end
 
 ---@class codex.Limit
 local Limit = {}
-Limit.__index = require("codex.class").methods(Limit)
+Limit.__index = require("codex.base.class").methods(Limit)
 
 --- Waits for a free place. Give it back with `:close()`, or hold it in a `<close>` variable.
 ---@async

@@ -33,7 +33,7 @@ local M = {}
 ---@field path string
 ---@field required boolean
 local Audit = {}
-Audit.__index = require("codex.class").methods(Audit)
+Audit.__index = require("codex.base.class").methods(Audit)
 Audit.__name = "codex.audit"
 
 local OWNER_ONLY = tonumber("600", 8)

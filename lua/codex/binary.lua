@@ -89,7 +89,7 @@ local function native(path, cwd, depth)
   local real = require("luv").fs_realpath(path)
   local found = real and M.behind_launcher(real)
   if found or not real then return found or path end
-  local target = (depth or 0) < SHIMS and require("codex.shim").target(path, cwd)
+  local target = (depth or 0) < SHIMS and require("codex.exec.shim").target(path, cwd)
   return target and native(target, cwd, (depth or 0) + 1) or path
 end
 

@@ -35,7 +35,7 @@ local PAUSE = 0.05 -- seconds without a byte from us, after which our goodbye is
 -- ---- Streams of luv that are read by tasks -----------------------------------------------------
 
 local Stream = {}
-Stream.__index = require("codex.class").methods(Stream)
+Stream.__index = require("codex.base.class").methods(Stream)
 
 local function new_stream(pipe) return setmetatable({ pipe = pipe }, Stream) end
 
@@ -81,7 +81,7 @@ end
 ---@class codex.Bridge: codex.Link
 ---@field pid? integer of the proxy
 local Bridge = {}
-Bridge.__index = require("codex.class").methods(Bridge)
+Bridge.__index = require("codex.base.class").methods(Bridge)
 Bridge.__name = "codex.bridge"
 
 for _, name in ipairs { "request", "notify", "send", "unwritten", "drain", "pause", "gone" } do

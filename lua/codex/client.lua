@@ -122,7 +122,7 @@ track["thread/tokenUsage/updated"] = function(client, params)
   local thread = client._threads[params.threadId or ""]
   if not thread or type(params.tokenUsage) ~= "table" then return end
   thread.usage = params.tokenUsage
-  thread._total = require("codex.tokens").total(params) or thread._total
+  thread._total = require("codex.appserver.tokens").total(params) or thread._total
 end
 
 local function on_notification(client, method, params)

@@ -24,7 +24,7 @@
 ---@field data? table what else is known; partial results are in here
 ---@field stderr? string the last lines a program wrote to standard error
 local Error = {}
-Error.__index = require("codex.class").methods(Error)
+Error.__index = require("codex.base.class").methods(Error)
 Error.__name = "codex.error"
 
 function Error:__tostring()

@@ -106,7 +106,7 @@ end
 ---@class codex.TemporaryFile
 ---@field path string
 local Temporary = {}
-Temporary.__index = require("codex.class").methods(Temporary)
+Temporary.__index = require("codex.base.class").methods(Temporary)
 
 function Temporary:close()
   if self.path then uv.fs_unlink(self.path) end

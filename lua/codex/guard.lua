@@ -27,7 +27,7 @@ local held = 0 -- nanoseconds that guarded code has kept the loop from turning
 
 --- What runs for at most so long. It is the limit of its task and of those that it starts.
 local Job = {}
-Job.__index = require("codex.class").methods(Job)
+Job.__index = require("codex.base.class").methods(Job)
 
 --- When its time is over: later by what others held it up.
 function Job:deadline() return self.last + held - self.held - self.own end
@@ -81,7 +81,7 @@ end
 --- What may wait for as long as it likes, but not keep the program from going on for longer than
 --- that. It is the limit of a task and of those that it starts.
 local Stretch = {}
-Stretch.__index = require("codex.class").methods(Stretch)
+Stretch.__index = require("codex.base.class").methods(Stretch)
 
 function Stretch:enter()
   self.entered = uv.hrtime()

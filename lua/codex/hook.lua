@@ -30,7 +30,7 @@ M.TIMEOUT = 10 -- seconds, where a hook names none
 local known = options.set { "name", "on", "when", "run", "timeout", "internal", "fail" }
 
 local Hook = {}
-Hook.__index = require("codex.class").methods(Hook)
+Hook.__index = require("codex.base.class").methods(Hook)
 Hook.__name = "codex.hook"
 
 --- What a file's hooks may be for: what Codex has lifecycle hooks for, what notify tells, and how a

@@ -246,7 +246,7 @@ end
 ---@field retry_after? number seconds, where the server asks for it
 ---@field error? codex.Error why reading ended early
 local Response = {}
-Response.__index = require("codex.class").methods(Response)
+Response.__index = require("codex.base.class").methods(Response)
 Response.__name = "codex.http.response"
 
 local function joined(list)

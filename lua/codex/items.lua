@@ -5,7 +5,7 @@ local M = {}
 
 ---@class codex.Items
 local Items = {}
-Items.__index = require("codex.class").methods(Items)
+Items.__index = require("codex.base.class").methods(Items)
 
 local function is_text(value) return type(value) == "string" end
 

@@ -1,23 +1,23 @@
---- Between clients and one app-server: what is understood passes as it is, but for what Lua decides
---- otherwise.
+--- Between clients and one app-server: what is understood passes as it is, but for what Lua
+--- decides otherwise.
 ---
---- What a client sends is read strictly, once (codex.intake); what cannot be understood in one way
---- only is refused. Approvals go to the policies first. Where they have no opinion the client is
---- asked, as if we were not there; where one fails the answer is no. An answer counts only from a
---- client that was asked, while the question is open. Under `strict` no client is asked, and what
---- a client does that would take decisions away from the policies is a question to them
---- (codex.gate). Middleware sees all messages. Several clients may share the server: each has its
---- ids and its threads, the first one introduces us all.
+--- What a client sends is read strictly, once (codex.launcher.intake); what cannot be understood
+--- in one way only is refused. Approvals go to the policies first. Where they have no opinion the
+--- client is asked, as if we were not there; where one fails the answer is no. An answer counts
+--- only from a client that was asked, while the question is open. Under `strict` no client is
+--- asked, and what a client does that would take decisions away from the policies is a question to
+--- them (codex.launcher.gate). Middleware sees all messages. Several clients may share the server:
+--- each has its ids and its threads, the first one introduces us all.
 
 local E = require "codex.error"
 local approval = require "codex.approval"
 local async = require "codex.async"
 local host = require "codex.core.host"
-local intake = require "codex.intake"
-local introduction = require "codex.introduction"
+local intake = require "codex.launcher.intake"
+local introduction = require "codex.launcher.introduction"
 local items = require "codex.items"
 local json = require "codex.json"
-local lane = require "codex.lane"
+local lane = require "codex.launcher.lane"
 local link = require "codex.link"
 local log = require "codex.log"
 local middleware = require "codex.middleware"
@@ -38,7 +38,7 @@ local INTERNAL_ERROR, REFUSED = link.codes.internal_error, -32000
 ---@class codex.Session
 ---@field server codex.Link
 local Session = {}
-Session.__index = require("codex.class").methods(Session)
+Session.__index = require("codex.base.class").methods(Session)
 Session.__name = "codex.session"
 
 ---@class codex.Front a client
@@ -47,7 +47,7 @@ Session.__name = "codex.session"
 ---@field name? string name and version that it gave itself
 ---@field introduced? "asked"|"done" of several clients: whether it has introduced itself
 local Front = {}
-Front.__index = require("codex.class").methods(Front)
+Front.__index = require("codex.base.class").methods(Front)
 
 --- A list may change while one goes through it.
 local function copy(list) return table.move(list, 1, #list, 1, {}) end
@@ -506,7 +506,7 @@ from_client.error = from_client.result
 local function gate_question(session, message)
   if not session._strict or message.kind == "result" or message.kind == "error" then return nil end
   local params = decode(message.line).params
-  return require("codex.gate").question(message.kind, message.method, params, function(id)
+  return require("codex.launcher.gate").question(message.kind, message.method, params, function(id)
     return id ~= nil and session._threads[id]
   end)
 end

@@ -19,7 +19,7 @@ local hooks = require "codex.hook"
 local json = require "codex.json"
 local plugin = require "codex.plugin"
 local uv = require "luv"
-local verdict = require "codex.verdict"
+local verdict = require "codex.hooks.verdict"
 
 local M = {}
 
@@ -136,7 +136,7 @@ function M.margins(limit)
 end
 
 local Run = {}
-Run.__index = require("codex.class").methods(Run)
+Run.__index = require("codex.base.class").methods(Run)
 
 function Run:is_closed(hook)
   local said = hook and hook.fail or self.opts.fail

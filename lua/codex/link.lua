@@ -54,7 +54,7 @@ local known_request = options.set { "timeout" }
 ---@class codex.Link
 ---@field pid? integer
 local Link = {}
-Link.__index = require("codex.class").methods(Link)
+Link.__index = require("codex.base.class").methods(Link)
 Link.__name = "codex.link"
 
 -- ---- Requests of the other side ----------------------------------------------------------------
@@ -64,7 +64,7 @@ Link.__name = "codex.link"
 ---@field method string
 ---@field params any
 local Request = {}
-Request.__index = require("codex.class").methods(Request)
+Request.__index = require("codex.base.class").methods(Request)
 
 --- Answers. A second answer does nothing.
 ---@param result any
@@ -383,7 +383,7 @@ end
 
 --- What a request waits for.
 local Call = {}
-Call.__index = require("codex.class").methods(Call)
+Call.__index = require("codex.base.class").methods(Call)
 
 --- Nobody wants the answer any more.
 function Call:close()

@@ -26,7 +26,7 @@ local SETTLE, CANCEL_WAIT, TOKENS_TIMEOUT = 2, 10, 60 -- seconds
 ---@field verification_url? string what the user opens anywhere (login_device_code)
 ---@field user_code? string what the user types in there
 local Login = {}
-Login.__index = require("codex.class").methods(Login)
+Login.__index = require("codex.base.class").methods(Login)
 Login.__name = "codex.login"
 
 -- ---- Hearing -----------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ local known = options.set { "name", "from", "on", "results", "handle" }
 
 ---@class codex.Middleware: codex.MiddlewareOptions
 local Middleware = {}
-Middleware.__index = require("codex.class").methods(Middleware)
+Middleware.__index = require("codex.base.class").methods(Middleware)
 Middleware.__name = "codex.middleware"
 
 local function check_methods(where, on)
@@ -202,7 +202,7 @@ end
 
 --- The middlewares that one side's messages pass, by method.
 local Chain = {}
-Chain.__index = require("codex.class").methods(Chain)
+Chain.__index = require("codex.base.class").methods(Chain)
 
 local function add(chain, middleware)
   local methods = middleware.on or "*"
@@ -304,7 +304,7 @@ end
 ---@param session codex.Session
 ---@param seconds number that a handler may go on without waiting
 function M.pass(list, message, session, seconds)
-  session = require("codex.environment").session(session)
+  session = require("codex.base.environment").session(session)
   for _, middleware in ipairs(list) do
     local state, why = show(middleware, message, session, seconds)
     if not state then

@@ -5,7 +5,7 @@
 --- or any folder on the way to it.
 
 local E = require "codex.error"
-local environment = require "codex.environment"
+local environment = require "codex.base.environment"
 local guard = require "codex.guard"
 local uv = require "luv"
 

@@ -40,7 +40,7 @@ local M = {}
 ---@class codex.Policy
 ---@field name string
 local Policy = {}
-Policy.__index = require("codex.class").methods(Policy)
+Policy.__index = require("codex.base.class").methods(Policy)
 Policy.__name = "codex.policy"
 
 function Policy:__tostring() return "policy " .. self.name end
@@ -216,7 +216,7 @@ end
 ---@class codex.Decider
 ---@field timeout number
 local Decider = {}
-Decider.__index = require("codex.class").methods(Decider)
+Decider.__index = require("codex.base.class").methods(Decider)
 Decider.__name = "codex.decider"
 
 local decider_options = options.set { "timeout", "log", "audit" }
@@ -277,7 +277,7 @@ local function copy(request)
   plain.session, plain.client = nil, nil
   plain = pack.copy(plain)
   plain.client = client
-  plain.session = session and require("codex.environment").session(session)
+  plain.session = session and require("codex.base.environment").session(session)
   return plain
 end
 

@@ -54,7 +54,7 @@ end
 ---@class codex.Proc
 ---@field pid integer
 local Proc = {}
-Proc.__index = require("codex.class").methods(Proc)
+Proc.__index = require("codex.base.class").methods(Proc)
 Proc.__name = "codex.proc"
 
 local why = {

@@ -201,7 +201,7 @@ end
 
 ---@class codex.Recording
 local Recording = {}
-Recording.__index = require("codex.class").methods(Recording)
+Recording.__index = require("codex.base.class").methods(Recording)
 Recording.__name = "codex.recording"
 
 local function write_all(fd, data)

@@ -12,7 +12,7 @@ local M = {}
 ---@field prerelease? string "alpha.14" of 0.155.0-alpha.14
 ---@field build? string what follows "+"; it does not count in comparisons
 local Version = {}
-Version.__index = require("codex.class").methods(Version)
+Version.__index = require("codex.base.class").methods(Version)
 Version.__name = "codex.version"
 
 -- ---- Reading -----------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ end
 
 ---@class codex.VersionRange
 local Range = {}
-Range.__index = require("codex.class").methods(Range)
+Range.__index = require("codex.base.class").methods(Range)
 Range.__name = "codex.version.range"
 
 --- `<0.170` means that 0.170 is not there yet: its own pre-releases are not below it here, although

@@ -7,19 +7,19 @@
 ---     assert(setup:remove_hook(key))
 ---     assert(setup:set_notify(nil)) -- the file is what it was, to the byte
 ---
---- `codex app-server` writes the file: it keeps comments, but not those in a list that it replaces,
---- and refuses what is no configuration. Before a change the bytes of the file are kept, and after
---- it those that Codex left, in the user's state folder (codex.record). Whoever takes a change back
---- gets the bytes from before where the file is as we left it; otherwise, since somebody else has
---- worked on it, only ours is taken out.
+--- `codex app-server` writes the file: it keeps comments, but not those in a list that it
+--- replaces, and refuses what is no configuration. Before a change the bytes of the file are
+--- kept, and after it those that Codex left, in the user's state folder (codex.hooks.record).
+--- Whoever takes a change back gets the bytes from before where the file is as we left it;
+--- otherwise, since somebody else has worked on it, only ours is taken out.
 
 local E = require "codex.error"
 local base64 = require "codex.base64"
 local files = require "codex.files"
-local hook_table = require "codex.hook_table"
+local hook_table = require "codex.hooks.hook_table"
 local json = require "codex.json"
 local options = require "codex.options"
-local records = require "codex.record"
+local records = require "codex.hooks.record"
 local uv = require "luv"
 
 local M = {}
@@ -31,7 +31,7 @@ local OWNER_WRITE, PERMISSIONS = tonumber("200", 8), tonumber("777", 8)
 ---@field path string of config.toml
 ---@field client codex.Client
 local Setup = {}
-Setup.__index = require("codex.class").methods(Setup)
+Setup.__index = require("codex.base.class").methods(Setup)
 Setup.__name = "codex.setup"
 
 local same, snake = records.same, hook_table.snake
@@ -146,7 +146,7 @@ local Held = {
 --- Nobody else changes the file through us until what this returns is closed.
 local function hold(self)
   if self.held then return setmetatable({}, Held) end
-  local held, err = require("codex.lock").take(record_path(self.path) .. ".lock", PATIENCE)
+  local held, err = require("codex.base.lock").take(record_path(self.path) .. ".lock", PATIENCE)
   if not held then return nil, err end
   local record
   record, err = load_record(self.path)
@@ -235,7 +235,7 @@ end
 
 ---@class codex.SetupAttempt
 local Attempt = {}
-Attempt.__index = require("codex.class").methods(Attempt)
+Attempt.__index = require("codex.base.class").methods(Attempt)
 
 --- Everything was done: it stays.
 function Attempt:keep() self.is_kept = true end

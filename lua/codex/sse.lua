@@ -11,7 +11,7 @@ local M = {}
 
 ---@class codex.SseParser
 local Parser = {}
-Parser.__index = require("codex.class").methods(Parser)
+Parser.__index = require("codex.base.class").methods(Parser)
 
 --- Reads one stream.
 ---@param limit? integer longest event in bytes (16 MiB)

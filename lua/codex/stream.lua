@@ -35,7 +35,7 @@ local NETWORK_WAIT = 60 -- seconds
 ---@class codex.Stream
 ---@field thread_id? string once known
 local Stream = {}
-Stream.__index = require("codex.class").methods(Stream)
+Stream.__index = require("codex.base.class").methods(Stream)
 Stream.__name = "codex.stream"
 
 -- ---- Preparing ---------------------------------------------------------------------------------

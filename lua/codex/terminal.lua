@@ -10,7 +10,7 @@ local M = {}
 ---@class codex.Terminal
 ---@field path string
 local Terminal = {}
-Terminal.__index = require("codex.class").methods(Terminal)
+Terminal.__index = require("codex.base.class").methods(Terminal)
 Terminal.__name = "codex.terminal"
 
 --- Whether reading from our terminal would stop us, as it stops a job in the background.

@@ -3,7 +3,7 @@
 local E = require "codex.error"
 local json = require "codex.json"
 local options = require "codex.options"
-local tokens = require "codex.tokens"
+local tokens = require "codex.appserver.tokens"
 
 local M = {}
 

@@ -9,7 +9,7 @@ local E = require "codex.error"
 local async = require "codex.async"
 local instances = require "codex.instance"
 local json = require "codex.json"
-local tokens = require "codex.tokens"
+local tokens = require "codex.appserver.tokens"
 
 local M = {}
 
@@ -48,7 +48,7 @@ end
 ---@class codex.TurnStream
 ---@field id? string once Codex has answered
 local Turn = {}
-Turn.__index = require("codex.class").methods(Turn)
+Turn.__index = require("codex.base.class").methods(Turn)
 Turn.__name = "codex.turn"
 
 -- ---- What events say ---------------------------------------------------------------------------

@@ -113,7 +113,7 @@ end
 
 ---@class codex.Listener
 local Listener = {}
-Listener.__index = require("codex.class").methods(Listener)
+Listener.__index = require("codex.base.class").methods(Listener)
 Listener.__name = "codex.wakeup"
 
 --- The event as it was told. Where its thread is kept is known to who told it: we may have another

@@ -23,7 +23,7 @@ local GOODBYE = 2 -- seconds until a server that does not answer our goodbye is 
 ---@class codex.WsConnection
 ---@field on_event? fun() called when something came, was sent, or the connection ended
 local Connection = {}
-Connection.__index = require("codex.class").methods(Connection)
+Connection.__index = require("codex.base.class").methods(Connection)
 Connection.__name = "codex.ws.connection"
 
 local function note_message(connection, text)
@@ -160,7 +160,7 @@ Connection.__close = function(self) self:finish() end
 ---@class codex.WsServer
 ---@field path string where it listens
 local Server = {}
-Server.__index = require("codex.class").methods(Server)
+Server.__index = require("codex.base.class").methods(Server)
 Server.__name = "codex.ws"
 
 local function run(server, raw, on_connection)

@@ -77,7 +77,7 @@ end
 ---@field listen string[] where the app-server was to listen, which is ours to do
 
 local Reader = {}
-Reader.__index = require("codex.class").methods(Reader)
+Reader.__index = require("codex.base.class").methods(Reader)
 
 local function fail(format, ...) error({ problem = format:format(...) }, 0) end
 
@@ -302,7 +302,7 @@ function M.strict_problem(line)
     local name, value = option.name, option.value
     local is_fine = strict_any[name] or strict_values[name] and strict_values[name][value]
     if name == "--config" then
-      local problem = require("codex.gate").setting(value)
+      local problem = require("codex.launcher.gate").setting(value)
       if problem then return ("--config %s under --strict: %s"):format(value, problem) end
     elseif not is_fine then
       return ("%s under --strict: it could take decisions away from the policies"):format(

@@ -16,7 +16,7 @@ local json = require "codex.json"
 local lifecycle = require "codex.lifecycle"
 local notify = require "codex.notify"
 local plugin = require "codex.plugin"
-local records = require "codex.record"
+local records = require "codex.hooks.record"
 local uv = require "luv"
 
 local M = {}

@@ -9,7 +9,7 @@ local hook = require "codex.hook"
 local json = require "codex.json"
 local notify = require "codex.notify"
 local plugin = require "codex.plugin"
-local records = require "codex.record"
+local records = require "codex.hooks.record"
 local uv = require "luv"
 
 local M = {}

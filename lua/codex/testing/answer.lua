@@ -180,7 +180,7 @@ local makers = {
 ---@field is_done? boolean it completes an item
 
 local Builder = {}
-Builder.__index = require("codex.class").methods(Builder)
+Builder.__index = require("codex.base.class").methods(Builder)
 
 --- The wire form of one event.
 ---@param event table|string

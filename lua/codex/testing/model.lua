@@ -51,7 +51,7 @@ local M = {}
 ---@field requests codex.testing.Request[] all that came, in order, also to other paths
 ---@field errors string[] what went wrong in the script
 local Model = {}
-Model.__index = require("codex.class").methods(Model)
+Model.__index = require("codex.base.class").methods(Model)
 Model.__name = "codex.testing.model"
 
 local known = options.set {

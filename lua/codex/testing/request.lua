@@ -23,7 +23,7 @@ local M = {}
 ---@field schema? table the JSON schema that the answer must have
 ---@field tools table<string, table> on offer, by name; in a namespace "namespace.name"
 local Request = {}
-Request.__index = require("codex.class").methods(Request)
+Request.__index = require("codex.base.class").methods(Request)
 
 --- Texts that Codex itself puts into messages of the user (0.100.0, 0.153.4, 0.169.0).
 local own_words = {

@@ -103,7 +103,7 @@ local function new_map(thread, known)
 end
 
 local Track = {}
-Track.__index = require("codex.class").methods(Track)
+Track.__index = require("codex.base.class").methods(Track)
 
 --- `map` is nil where ids stay as they are; `thread` where only one thread's messages count.
 local function new_track(player, first, map, thread)
@@ -256,7 +256,7 @@ end
 ---@field loop? boolean every thread/start begins the recorded thread anew
 
 local Player = {}
-Player.__index = require("codex.class").methods(Player)
+Player.__index = require("codex.base.class").methods(Player)
 
 local known = options.set { "speed", "loop", "send", "on_exit" }
 
@@ -376,7 +376,7 @@ local milestones = options.set {
 }
 
 local Driver = {}
-Driver.__index = require("codex.class").methods(Driver)
+Driver.__index = require("codex.base.class").methods(Driver)
 
 ---@class codex.testing.ClientOptions
 ---@field speed? number as for the server: how long to think before each message

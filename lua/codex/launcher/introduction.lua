@@ -10,7 +10,7 @@ local INVALID_REQUEST = -32600
 ---@field first? codex.Front whose introduction is on its way
 ---@field waiting table[] those who introduced themselves meanwhile: { front, id, line }
 local Introduction = {}
-Introduction.__index = require("codex.class").methods(Introduction)
+Introduction.__index = require("codex.base.class").methods(Introduction)
 
 function M.new() return setmetatable({ waiting = {} }, Introduction) end
 

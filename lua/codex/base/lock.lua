@@ -13,7 +13,7 @@ local PAUSE = 0.05 -- seconds between attempts
 
 ---@class codex.Lock
 local Lock = {}
-Lock.__index = require("codex.class").methods(Lock)
+Lock.__index = require("codex.base.class").methods(Lock)
 
 --- A process by its number and the time it began: numbers are used again.
 local function process(pid)

@@ -142,7 +142,7 @@ end
 ---@class codex.Verdict
 ---@field input? table the tool's, as it is now
 local Verdict = {}
-Verdict.__index = require("codex.class").methods(Verdict)
+Verdict.__index = require("codex.base.class").methods(Verdict)
 
 --- Begins with no opinion.
 ---@param event codex.LifecycleEvent

@@ -106,8 +106,8 @@ end
 -- ---- Our modules -------------------------------------------------------------------------------
 
 --- What cannot be had: the machinery that the file itself runs in.
-local hidden = { ["codex.guard"] = true, ["codex.plugin"] = true, ["codex.environment"] = true,
-  ["codex.class"] = true }
+local hidden = { ["codex.guard"] = true, ["codex.plugin"] = true, ["codex.base.environment"] = true,
+  ["codex.base.class"] = true }
 
 --- Of codex.async. A task is in the hands of the scheduler: a file gets another table that stands
 --- for it.

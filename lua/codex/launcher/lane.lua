@@ -15,7 +15,7 @@ local WEIGHT = 200 -- bytes that a message counts for beside its own
 
 ---@class codex.Lane
 local Lane = {}
-Lane.__index = require("codex.class").methods(Lane)
+Lane.__index = require("codex.base.class").methods(Lane)
 
 ---@param deliver fun(message: table, in_task: boolean): boolean? true, outside of a task: it has to
 --- be done in one, as it may wait

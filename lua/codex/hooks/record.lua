@@ -132,7 +132,7 @@ end
 ---@field snapshots table[]
 ---@field after? string
 local Record = {}
-Record.__index = require("codex.class").methods(Record)
+Record.__index = require("codex.base.class").methods(Record)
 
 --- One of a file that nothing of ours is in.
 ---@param path string

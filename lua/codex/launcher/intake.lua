@@ -6,7 +6,7 @@
 
 local envelope = require "codex.core.envelope"
 local json = require "codex.json"
-local structs = require "codex.structs"
+local structs = require "codex.launcher.structs"
 
 local M = {}
 
