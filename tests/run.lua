@@ -25,6 +25,12 @@ local function split(words)
   while options[1] and uv.fs_stat(options[#options]) do
     table.insert(paths, 1, table.remove(options))
   end
+  for _, word in ipairs(options) do
+    if word:find "%.lua$" and not uv.fs_stat(word) then
+      io.stderr:write(("tests/run.lua: there is no '%s'\n"):format(word))
+      os.exit(2)
+    end
+  end
   return options, paths[1] and paths or { "tests" }
 end
 

@@ -51,6 +51,13 @@ local function failed(result)
 end
 
 describe("the runner", function()
+  it("names a file that is not there", function()
+    write { one = [[it("is well", function() end)]] }
+    local result = run(nil, nil, { dir .. "/one_spec.lua", dir .. "/none_spec.lua" })
+    assert.same({ 2, "" }, { result.code, result.stdout })
+    assert.matches("there is no '.*/none_spec.lua'", result.stderr)
+  end)
+
   it("counts what passes, fails and is pending, over all files", function()
     write {
       one = [[it("is well", function() end) it("waits", function() pending "later" end)]],
