@@ -36,9 +36,9 @@ ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
 
 CORE     := err buf pool redact log lines json scan rpc envelope spawn watch watchdog witness proc \
             pipe link paths attach boot state host
-BOOT     := async base/class base/environment binary capability command error events exec files \
-            flags guard hook hooks/delivery instance json log notify options plugin proc sessions \
-            stream toml wakeup
+BOOT     := async base/class base/environment base/uuid binary capability command error events exec \
+            files flags guard hook hooks/delivery instance json log notify options plugin proc \
+            sessions stream toml wakeup
 LOADABLE := httpd http edit ws
 HOST_OBJ := $(CORE:%=$(BUILD)/host/%.o) $(BOOT:%=$(BUILD)/boot/%.o)
 BIND_OBJ := $(patsubst bindings/%.c,$(BUILD)/bindings/%.o,\

@@ -8,6 +8,7 @@
   XX(async, "async")                                                                               \
   XX(base_class, "base.class")                                                                     \
   XX(base_environment, "base.environment")                                                         \
+  XX(base_uuid, "base.uuid")                                                                       \
   XX(binary, "binary")                                                                             \
   XX(capability, "capability")                                                                     \
   XX(command, "command")                                                                           \

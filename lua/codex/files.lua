@@ -27,6 +27,13 @@ function M.config_dir() return xdg("XDG_CONFIG_HOME", "/.config") end
 function M.state_dir() return xdg("XDG_STATE_HOME", "/.local/state") end
 function M.cache_dir() return xdg("XDG_CACHE_HOME", "/.cache") end
 
+--- For sockets: below XDG_RUNTIME_DIR, or where there is none, a folder of this user's in /tmp.
+---@return string
+function M.runtime_dir()
+  local dir = absolute(os.getenv "XDG_RUNTIME_DIR")
+  return dir and dir .. "/codex-lua" or ("/tmp/codex-lua-%d"):format(uv.getuid())
+end
+
 local function io_error(what, path, message, name)
   return nil, E.new("io", ("%s '%s': %s"):format(what, path, message), { code = name })
 end

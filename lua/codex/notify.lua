@@ -13,6 +13,7 @@ local hook = require "codex.hook"
 local json = require "codex.json"
 local log = require "codex.log"
 local plugin = require "codex.plugin"
+local uuid = require "codex.base.uuid"
 local uv = require "luv"
 
 local M = {}
@@ -60,10 +61,10 @@ end
 --- What Codex keeps of the event's thread, by one of codex.sessions' functions; nil also where
 --- nobody knows where it keeps things.
 local function kept(event, read)
-  local id, sessions = event.thread_id, require "codex.sessions"
-  if type(id) ~= "string" or not sessions.is_id(id) then return nil end
+  local id = event.thread_id
+  if type(id) ~= "string" or not uuid.is(id) then return nil end
   local ok, home = pcall(function() return require("codex.instance").default.home end)
-  return ok and sessions[read](home, id) or nil
+  return ok and require("codex.sessions")[read](home, id) or nil
 end
 
 function lazily.rollout(event) return kept(event, "rollout") end
@@ -276,7 +277,7 @@ end
 local function is_new(event)
   local id = event.turn_id
   if event.route == "hook" and event.payload.stop_hook_active == true then return true end
-  if type(id) ~= "string" or not require("codex.sessions").is_id(id) then return true end
+  if type(id) ~= "string" or not uuid.is(id) then return true end
   local has_place, state = pcall(files.state_dir)
   if not has_place then return true end
   local dir = state .. "/seen"
@@ -321,12 +322,17 @@ end
 ---@field files? string[] hooks, in place of the user's notify.d
 ---@field chain? string[] the notify program that was there before
 ---@field again? boolean also for a turn that was told before
----@field told? fun() called when hooks have run and are written down, before the program
+---@field told? fun() called when hooks have run and are written down, before the program; may wait
+
+--- Tells scripts that listen. Where none ever did, there is no folder.
+local function tell_listeners(event)
+  if uv.fs_lstat(files.runtime_dir()) then require("codex.wakeup").tell(event, M.payload) end
+end
 
 --- Tells hooks and scripts that listen.
 local function tell(event, paths)
   local outcomes = {}
-  local telling = async.spawn(require("codex.wakeup").tell, event, M.payload)
+  local telling = async.spawn(tell_listeners, event)
   local hooks, problems = hooks_for(paths)
   for i, problem in ipairs(problems) do
     outcomes[i] = { hook = problem.name, ok = false, why = tostring(problem.err) }

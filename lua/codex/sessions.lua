@@ -2,19 +2,14 @@
 
 local files = require "codex.files"
 local json = require "codex.json"
+local uuid = require "codex.base.uuid"
 
 local M = {}
 
 local HISTORY_LIMIT = 1 << 20 -- bytes of the history that are looked at
 
---- Whether a text is a thread id (any UUID), as Codex decides it.
----@param text string
----@return boolean
-function M.is_id(text)
-  local hex = "%x%x%x%x"
-  return text:find("^" .. hex .. hex .. "%-" .. hex .. "%-" .. hex .. "%-" .. hex .. "%-"
-    .. hex .. hex .. hex .. "$") ~= nil
-end
+--- Whether a text is the id of a thread, and not a name.
+M.is_id = uuid.is
 
 --- The id of the thread that was given this name last.
 ---@param home string CODEX_HOME

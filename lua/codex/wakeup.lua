@@ -6,6 +6,7 @@
 
 local E = require "codex.error"
 local async = require "codex.async"
+local files = require "codex.files"
 local json = require "codex.json"
 local uv = require "luv"
 
@@ -20,13 +21,8 @@ local OTHERS = tonumber("077", 8)
 
 -- ---- The place ---------------------------------------------------------------------------------
 
---- Where sockets are: XDG_RUNTIME_DIR, or where there is none, a folder of this user's in /tmp.
----@return string
-function M.folder()
-  local dir = os.getenv "XDG_RUNTIME_DIR"
-  if dir and dir:sub(1, 1) == "/" then return dir .. "/codex-lua" end
-  return ("/tmp/codex-lua-%d"):format(uv.getuid())
-end
+--- Where sockets are.
+M.folder = files.runtime_dir
 
 --- In /tmp somebody else may have made it first: then he would hear what is said.
 local function is_own(dir)
@@ -37,7 +33,7 @@ end
 
 local function make_folder()
   local dir = M.folder()
-  local ok, err = require("codex.files").make_dir(dir)
+  local ok, err = files.make_dir(dir)
   if not ok then return nil, err end
   if is_own(dir) then return dir end
   return nil, E.new("io", ("'%s' is not a folder of this user alone"):format(dir))

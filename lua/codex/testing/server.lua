@@ -18,7 +18,7 @@ local recording = require "codex.recording"
 
 local M = {}
 
-local UUID = ("%x"):rep(8) .. ("%-%x%x%x%x"):rep(3) .. "%-" .. ("%x"):rep(12)
+local UUID = require("codex.base.uuid").pattern
 local HIGH, LOW = 4 << 20, 1 << 20 -- bytes that the client has not taken
 
 -- ---- What is in a recording ---------------------------------------------------------------------
