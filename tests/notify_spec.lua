@@ -778,6 +778,18 @@ describe("--chain", function()
     end)
   end
 
+  it("does not call it again when we are told to end while it runs, and writes it down", function()
+    hook_file("a.lua", "return function() end")
+    local chained = executable("old", 'echo called >> "$HOME/told"; kill $PPID; exec sleep 100')
+    local result = run { "--chain", json.encode(json.array { chained }), (payload()) }
+    assert.equal(143, result.code)
+    async.sleep(0.5)
+    assert.equal("called\n", files.read(dir .. "/told"))
+    local last = log()[#log()]
+    assert.same({ false, "chain: " .. chained }, { last.ok, last.hook })
+    assert.matches("interrupted", last.why)
+  end)
+
   it("calls it where nothing can be written", function()
     hook_file("a.lua", "return function() end")
     local chained = executable("old", "touch $HOME/called")

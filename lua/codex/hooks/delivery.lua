@@ -92,17 +92,42 @@ local function finish(given)
   notify.write_down(payload and notify.event(payload) or nil, outcomes)
 end
 
+--- Lets the loop take in what has come, a signal to end above all.
+---@async
+local function let_loop_turn()
+  local uv = require "luv"
+  require("codex.async").await(function(resume)
+    local idle, check = uv.new_idle(), uv.new_check()
+    idle:start(function() end) -- or the loop would wait for something to come
+    check:start(function()
+      idle:close()
+      check:close()
+      resume()
+    end)
+  end)
+end
+
 --- Delivers it, and has us ended when a hook lets not even the time limits end it. Whenever we end
 --- in the middle of hooks, which may also crash us or kill us, the rest is done (host/witness.h).
+--- The program before us is called once: a signal that came while hooks ran ends us before it is
+--- started, one that comes later ends it together with us.
 ---@async
 local function deliver(event, given)
-  local core = require "codex.core.task"
+  local witness = require("codex.core.task").witness
+  local told = false
   require("codex.guard").watch "notify"
-  core.witness(true)
-  given.told = function() core.witness(false) end
+  witness(true)
+  given.told = function()
+    if given.chain then let_loop_turn() end
+    told = true
+    witness(false)
+  end
   local ok, outcomes = pcall(notify.deliver, event, given)
   if ok then return outcomes end
-  core.witness(true) -- a signal has ended us, and what we had just started
+  if told and given.chain then
+    notify.write_down(event,
+      { { hook = "chain: " .. given.chain[1], ok = false, why = tostring(outcomes) } })
+  end
   error(outcomes, 0)
 end
 
@@ -128,7 +153,7 @@ function M.main()
       code = 1
     end
   end
-  os.exit(code)
+  os.exit(code, false) -- all is written: nothing is left for a finalizer to do
 end
 
 return M
