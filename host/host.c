@@ -187,6 +187,7 @@ int cx_host_open(cx_host **out, const cx_host_options *options) {
   cx_log_init(&host->log);
   host->on_log = options->on_log;
   host->log_user = options->user;
+  host->ends_process = options->ends_process != 0;
   if (options->on_log) {
     host->log.sink = to_embedder;
     host->log.user = host;
@@ -428,9 +429,9 @@ static void end_tasks(cx_host *host) {
 
 static bool has_live(const cx_host *host) { return host->env.live.next != &host->env.live; }
 
-static void close_state(cx_host *host) {
+/* Ends what the script holds: tasks, children, whatever is in the loop. */
+static void end_script(cx_host *host) {
   lua_State *L = host->env.L;
-  if (!L) return;
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   bool scheduled = lua_getfield(L, -1, "codex.async") == LUA_TTABLE;
   lua_pop(L, 2);
@@ -439,7 +440,10 @@ static void close_state(cx_host *host) {
   while (has_live(host)) uv_run(&host->loop, UV_RUN_ONCE);
   uv_walk(&host->loop, close_handle, host);
   uv_run(&host->loop, UV_RUN_DEFAULT);
-  lua_close(L);
+}
+
+static void close_state(cx_host *host) {
+  lua_close(host->env.L);
   cx_pool_free(&host->pool);
   cx_buf_free(&host->warning);
   uv_run(&host->loop, UV_RUN_NOWAIT);
@@ -450,8 +454,10 @@ int cx_host_close(cx_host *host) {
   int rc = 0;
   host->closing = true;
   if (host->attach) cx_attach_close(host->attach);
+  if (host->env.L) end_script(host);
+  if (host->leaves) return 0;
   if (host->env.loop) {
-    close_state(host);
+    if (host->env.L) close_state(host);
     finish(host, host->code);
     uv_walk(&host->loop, close_handle, host);
     uv_run(&host->loop, UV_RUN_DEFAULT);

@@ -159,7 +159,8 @@ int main(int argc, char **argv) {
   for (argc = 0; argv[argc];) argc++;
   open_standard_streams();
   have_witness(argc, argv);
-  int rc = cx_host_open(&host, NULL);
+  const cx_host_options options = {.ends_process = 1};
+  int rc = cx_host_open(&host, &options);
   if (rc != 0) {
     fprintf(stderr, "codex-lua: cannot start: %s\n", cx_err_text(rc));
     return EXIT_FAILURE;

@@ -76,9 +76,12 @@ static void tell_exiting(lua_State *L) {
   }
 }
 
-/* os.exit([code]) ends the script from anywhere: remembers the code, stops the loop, unwinds. */
+/* os.exit([code [, close]]) ends the script from anywhere: remembers the code, stops the loop,
+ * unwinds. What is open is always closed; close = false leaves the Lua state, which the program
+ * needs no more, as it is: no finalizer runs. */
 static int os_exit(lua_State *L) {
   cx_host *host = (cx_host *)cx_bind_env(L);
+  host->leaves = host->ends_process && lua_isboolean(L, 2) && !lua_toboolean(L, 2);
   host->code = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, 0);
   host->exiting = true;
   tell_exiting(L);

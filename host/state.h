@@ -36,6 +36,8 @@ struct cx_host {
   int handled;            /* of these, how many the loop has seen */
   _Atomic int64_t interrupted_at;
   bool running, exiting, failed, closing;
+  bool ends_process; /* cx_host_options */
+  bool leaves;       /* its memory to the system: the script said os.exit(code, false) */
   int code;
 };
 

@@ -205,6 +205,23 @@ describe("the loop", function()
     assert.is_false(program.alive(math.tointeger(tonumber(result.stdout:match "(%d+)\n$"))))
   end)
 
+  it("ends what is open with os.exit(code, false), too, but runs no finalizer", function()
+    local code = [[
+      local proc = require "codex.proc"
+      kept = setmetatable({}, { __gc = function() print "finalizer" end })
+      leaked = proc.spawn({ "sleep", "1000" })
+      io.write(leaked.pid, "\n")
+      os.exit(7, ...)
+    ]]
+    for _, close in ipairs { "false", "true" } do
+      local result = eval((code:gsub("%.%.%.", close)))
+      local pid, rest = result.stdout:match "^(%d+)\n(.*)$"
+      assert.is_false(program.alive(math.tointeger(tonumber(pid))))
+      assert.same({ 7, "", close == "true" and "finalizer\n" or "" },
+        { result.code, result.stderr, rest })
+    end
+  end)
+
   it("can be left from a callback with a wait pending", function()
     local result = eval [[
       local uv, async = require "luv", require "codex.async"

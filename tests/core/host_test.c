@@ -34,6 +34,7 @@ static void test_codes(void) {
   } cases[] = {
       {"return 1", 0, ""},
       {"os.exit(7)", 7, ""},
+      {"os.exit(8, false)", 8, ""}, /* which frees all of a host that is no program's */
       {"os.exit(false)", 1, ""},
       {"pcall(os.exit, 3) os.exit(4)", 4, ""},
       {"error 'oh no'", 1, "oh no"},
