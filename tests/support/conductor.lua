@@ -170,7 +170,8 @@ local function run_process(argv, opts, seconds)
 end
 
 local function count(records)
-  local result = { success = 0, failure = 0, error = 0, pending = 0, problems = {} }
+  local result =
+    { success = 0, failure = 0, error = 0, pending = 0, problems = {}, skipped = {} }
   for _, record in ipairs(records) do
     if record.start then result.last, result.is_in_test = record.start, true end
     if record.status then
@@ -178,6 +179,7 @@ local function count(records)
       if record.status ~= "error" then result[record.status] = result[record.status] + 1 end
     end
     if record.problem then table.insert(result.problems, record.problem) end
+    if record.skipped then table.insert(result.skipped, record.skipped) end
     if record.is_error then result.error = result.error + 1 end
     if record.over then result.is_over = true end
   end
@@ -247,6 +249,9 @@ local function show_end(results, seconds)
   local sum = { success = 0, failure = 0, error = 0, pending = 0 }
   for _, result in ipairs(results) do
     for name, n in pairs(sum) do sum[name] = n + result[name] end
+    for _, text in ipairs(result.skipped) do
+      io.write(("\nSKIPPED %s\n%s\n"):format(result.path, indented(text)))
+    end
     for _, problem in ipairs(result.problems) do
       io.write(("\nFAILED %s\n%s\n"):format(result.path, indented(problem)))
     end

@@ -13,6 +13,7 @@ M.path = nil
 ---@field start? string a test begins
 ---@field status? "success"|"failure"|"error"|"pending" it has ended so
 ---@field problem? string a failure or an error, in words
+---@field skipped? string a test that is pending, and why
 ---@field is_error? boolean an error: it counts by itself, not by its test
 ---@field over? boolean busted came to its end
 
@@ -56,6 +57,9 @@ function M.watch(busted)
   on({ "failure" }, function(element, _, message, debug)
     local is_error = element.descriptor ~= "it"
     write { problem = words(busted, element, message, debug), is_error = is_error }
+  end)
+  on({ "pending" }, function(element, _, message)
+    write { skipped = full_name(busted, element) .. ": " .. tostring(message or "no reason given") }
   end)
   on({ "exit" }, function() write { over = true } end)
 end
