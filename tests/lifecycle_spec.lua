@@ -4,6 +4,7 @@
 local files = require "codex.files"
 local json = require "codex.json"
 local lifecycle = require "codex.lifecycle"
+local proc = require "codex.proc"
 local program = require "tests.support.program"
 local uv = require "luv"
 
@@ -484,6 +485,27 @@ describe("codex-lua hook", function()
   it("says nothing where there are no hooks", function()
     local result = run({}, payload)
     assert.same({ 0, "", "" }, { result.code, result.stdout, result.stderr })
+  end)
+
+  it("refuses where there are no hooks and it was told to fail closed", function()
+    is_denied(run({}, payload, { "--fail", "closed" }), "there is no hook in ")
+    local folder, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    assert(files.make_dir(folder .. "/codex-lua/hook.d"))
+    local env = { XDG_STATE_HOME = folder, XDG_CONFIG_HOME = folder }
+    local words = { "hook", "--fail", "closed" }
+    is_denied(program.run(words, { input = payload, env = env }), folder .. "/codex-lua/hook.d")
+    program.write(folder .. "/codex-lua/hook.d/a.lua",
+      "return { on = 'stop', run = function() end }")
+    assert.equal(0, program.run(words, { input = payload, env = env }).code)
+  end)
+
+  it("refuses where there is no home to look for hooks in, and says so", function()
+    if uv.getuid() ~= 0 then return pending "only root can be somebody without a home" end
+    local argv =
+      { "setpriv", "--reuid", "54321", "--clear-groups", "env", "-i", program.path, "hook" }
+    local result = assert(proc.run(argv, { cwd = "/", input = payload, timeout = 20 }))
+    is_denied(result, "hook 'hook.d' failed: there is no home folder")
   end)
 
   it("runs the hooks of the user's folder", function()

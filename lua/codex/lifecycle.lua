@@ -121,7 +121,9 @@ function M.folder() return require("codex.files").config_dir() .. "/hook.d" end
 
 local function load_hooks(paths)
   if paths and #paths > 0 then return hooks.load_all(paths) end
-  local found, err = plugin.files(M.folder(), "io")
+  local has_place, folder = pcall(M.folder)
+  if not has_place then return {}, { { name = "hook.d", err = folder } } end
+  local found, err = plugin.files(folder, "io")
   if not found then return {}, { { name = "hook.d", err = err } } end
   return hooks.load_all(found)
 end
@@ -184,7 +186,8 @@ function Run:run_one(hook)
   if answer and not outcome.skipped then self.verdict:add(hook.name, answer) end
 end
 
---- Whether this one or one that is still to come must not be missed.
+--- Whether any hook from this place in the list on fails closed: when the worker ends before they
+--- are all done, the supervisor must refuse.
 local function is_any_closed(run, wanted, from)
   for i = from, #wanted do
     if run:is_closed(wanted[i]) then return true end
@@ -193,12 +196,15 @@ local function is_any_closed(run, wanted, from)
 end
 
 --- Files that are named are there for an event: where none of them has a hook for it, somebody is
---- mistaken.
-function Run:check_wanted(wanted)
-  local paths = self.opts.files
-  if #wanted > 0 or #self.outcomes > 0 or not paths or #paths == 0 then return end
-  if not self:is_closed() then return end
-  self:fail(plugin.name(paths[1]), "it has no hook for " .. self.event.type, true)
+--- mistaken. So is who asks to fail closed and has no hooks at all.
+function Run:check_wanted(all, wanted)
+  if #wanted > 0 or #self.outcomes > 0 or not self:is_closed() then return end
+  local named = self.opts.files and self.opts.files[1]
+  if named then
+    self:fail(plugin.name(named), "it has no hook for " .. self.event.type, true)
+  elseif #all == 0 and self.opts.fail then
+    self:fail("hook.d", "there is no hook in " .. M.folder(), true)
+  end
 end
 
 function Run:run_all(all)
@@ -206,7 +212,7 @@ function Run:run_all(all)
   for _, hook in ipairs(all) do
     if hook:wants(self.event) then wanted[#wanted + 1] = hook end
   end
-  self:check_wanted(wanted)
+  self:check_wanted(all, wanted)
   for i, hook in ipairs(wanted) do
     self:say(hook.name, is_any_closed(self, wanted, i))
     self:run_one(hook)
