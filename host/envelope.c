@@ -168,6 +168,7 @@ static int check_answer(cx_envelope *e, const members *m) {
   if (!m->id.n) return refuse(e, "neither 'method' nor 'id' is there");
   if (m->result.n && m->error.n) return refuse(e, "an answer has 'result' or 'error', not both");
   if (!m->result.n && !m->error.n) return refuse(e, "neither 'method', 'result' nor 'error'");
+  if (m->params.n) return refuse(e, "an answer has no 'params'");
   if (m->error.n && !is_object(m->error)) return refuse(e, "'error' must be an object");
   e->kind = m->error.n ? CX_RPC_ERROR : CX_RPC_RESULT;
   e->payload = m->error.n ? m->error : m->result;

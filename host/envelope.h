@@ -28,7 +28,7 @@ typedef struct cx_places {
 /* Reads a whole message: one JSON object as cx_scan() takes it, with
  * - `method`, a string, and no `result` and no `error`: a request if there is an `id`, else a
  *   notification; `params` is an object, null, or absent;
- * - or an `id` and either `result` or `error`, which is an object: an answer.
+ * - or an `id`, no `params`, and either `result` or `error`, which is an object: an answer.
  * The id is a string or a number whose value is an integer of 64 bits. Other members may be there.
  * `structs` may be NULL. 0; CX_EJSON, CX_EDEPTH or CX_EPROTOCOL with `problem` filled in, and with
  * `id` where just one was there before the fault; CX_EMEMORY. */

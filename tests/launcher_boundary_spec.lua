@@ -348,6 +348,37 @@ for _, name in ipairs(names) do
   end)
 end
 
+--- Members that Codex passes over in an answer, at places where requests have objects.
+local extras = {
+  '"params":{"input":[[]]}', '"params":{"settings":[]}', '"params":[]', '"params":null',
+  '"input":[[]]', '"trace":null', '"x":[[]]',
+}
+
+describe("a middleware for answers", function()
+  for _, name in ipairs(names) do
+    it("sees each that Codex " .. peers.version[name] .. " would take", function()
+      local folder, remove = program.folder()
+      local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+      program.write(folder .. "/m.lua", [[return { name = "never", from = "server", results = true,
+        on = { "item/commandExecution/requestApproval", "execCommandApproval" },
+        handle = function(message)
+          if message.kind == "result" then message:replace { decision = "decline" } end
+        end }]], 384)
+      local args = { "--no-audit", "--middleware", folder .. "/m.lua" }
+      behind(name, args, nil, function(client, _, mark)
+        go(client, start_thread(client))
+        local id = client:question().id
+        for _, extra in ipairs(extras) do
+          client:send(('{"id":%d,"result":{"decision":"accept"},%s}'):format(id, extra))
+        end
+        client:send { id = id, result = { decision = "accept" } }
+        turn_over(client)
+        assert.is_false(exists(mark))
+      end)
+    end)
+  end
+end)
+
 -- ---- What is a question under --strict ---------------------------------------------------------
 
 --- Requests that leave the mark when Codex gets them, or that a command would need no approval for.

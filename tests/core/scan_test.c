@@ -238,6 +238,8 @@ static const struct {
     {"{\"id\":1,\"method\":\"m\",\"error\":{}}", REFUSED},
     {"{\"id\":1,\"result\":1,\"error\":{}}", REFUSED},
     {"{\"id\":1,\"result\":1,\"error\":null}", REFUSED},
+    {"{\"id\":1,\"result\":1,\"params\":{}}", REFUSED},
+    {"{\"id\":1,\"result\":1,\"params\":null}", REFUSED},
     {"{\"id\":1,\"error\":null}", REFUSED},
     {"{\"id\":1,\"error\":[1,\"no\"]}", REFUSED},
     {"{\"id\":1,\"id\":1,\"result\":1}", REFUSED},

@@ -120,8 +120,7 @@ end
 local function read_envelope(line)
   local kind, method, id, plain = envelope.read(line, all_places())
   if kind then return kind, method, id, plain end
-  local refused = method
-  -- It may be another method's place.
+  -- The array that was refused may stand at the place of another method.
   kind, method, id = envelope.read(line)
   if not kind then return nil, method, id end
   local places = method and structs.params[method] and places_of(method)
@@ -130,8 +129,7 @@ local function read_envelope(line)
     places = by_method[""] or envelope.places(of_all)
     by_method[""] = places
   end
-  kind, method, id, plain = envelope.read(line, places)
-  return kind, method or refused, id, plain
+  return envelope.read(line, places)
 end
 
 --- Reads one message of a client.
