@@ -192,6 +192,10 @@ describe("secrets in a recording", function()
         { "c2s", '{"id":0,"result":{"answers":{"pin":{"answers":["hush-hush-9"]},"name":'
           .. '{"answers":["Ann"]}}}}' },
         { "s2c", '{"method":"item/completed","params":{"text":"it is hush-hush-9"}}' },
+        { "c2s", '{"id":0.0,"result":{"answers":{"pin":{"answers":["hush again"]}}}}' },
+        { "c2s", '{"id":0,"id":1,"result":{"answers":{"pin":{"answers":["hush unread' },
+        { "s2c", '{"method":"item/tool/requestUserInput","id":0,"params":{"questions":['
+          .. '{"id":"pin","isSecret":false}]}}' },
         { "c2s", '{"id":0,"result":{"answers":{"pin":{"answers":["later"]}}}}' },
       })
       assert.is_nil(text:find("hush", 1, true))
@@ -199,7 +203,7 @@ describe("secrets in a recording", function()
       assert.is_truthy(session[3].text:find("another request", 1, true))
       assert.equal('{"id":0,"result":{"answers":{"pin":{"answers":["[redacted]"]},"name":'
         .. '{"answers":["Ann"]}}}}', session[4].text)
-      assert.is_truthy(session[6].text:find("later", 1, true))
+      assert.is_truthy(session[9].text:find("later", 1, true))
     end)
   end)
 end)

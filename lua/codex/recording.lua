@@ -228,21 +228,23 @@ function Recording:_stamp()
   return ('{"t":%.6f,"dir":'):format((uv.hrtime() - self._start) / 1e9)
 end
 
---- The answers to secret questions are secrets: which those are is in the request.
-function Recording:_own_secrets(dir, text, message)
-  if type(message) ~= "table" or message.id == nil then return nil end
-  local key = json.encode(message.id)
-  if dir == "c2s" and not message.method then
-    local own = self._secret[key]
-    self._secret[key] = nil
-    return own
-  end
-  if dir ~= "s2c" or not text:find '"isSecret"%s*:%s*true' then return nil end
+--- The ids of the questions of a request that are secret; nil where none is.
+local function secrets_of(text, message)
+  if not text:find '"isSecret"%s*:%s*true' then return nil end
   local own, params = {}, type(message.params) == "table" and message.params or {}
   for _, question in ipairs(type(params.questions) == "table" and params.questions or {}) do
     if question.isSecret == true and question.id then own[question.id] = true end
   end
-  if next(own) then self._secret[key] = own end
+  return next(own) and own or nil
+end
+
+--- The answers to secret questions are secrets: which those are is in the request, until its id is
+--- given to another one. There may be several answers, of which one counts.
+function Recording:_own_secrets(dir, text, message)
+  if type(message) ~= "table" or message.id == nil then return nil end
+  local key = json.encode(math.tointeger(message.id) or message.id)
+  if dir == "c2s" and not message.method then return self._secret[key] end
+  if dir == "s2c" and message.method then self._secret[key] = secrets_of(text, message) end
 end
 
 --- Writes down one line of either side. Never fails.
@@ -258,7 +260,10 @@ function Recording:write(dir, line)
     end
     line = text
   end
-  local text = json.encode(M.redact(line), { repair = true })
+  -- What cannot be read may be an answer all the same.
+  local may_answer = dir == "c2s" and next(self._secret)
+  line = may_answer and ("[redacted: %d bytes]"):format(#line) or M.redact(line)
+  local text = json.encode(line, { repair = true })
   self:_put(('%s"%s","text":%s}'):format(self:_stamp(), dir, text))
 end
 
