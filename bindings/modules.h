@@ -8,6 +8,7 @@ int luaopen_codex_core_envelope(lua_State *L);
 int luaopen_codex_core_json(lua_State *L);
 int luaopen_codex_core_link(lua_State *L);
 int luaopen_codex_core_lines(lua_State *L);
+int luaopen_codex_core_lock(lua_State *L);
 int luaopen_codex_core_log(lua_State *L);
 int luaopen_codex_core_pack(lua_State *L);
 int luaopen_codex_core_proc(lua_State *L);

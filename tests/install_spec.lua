@@ -298,6 +298,21 @@ describe("several installations at once", function()
   end)
 end)
 
+--- Programs that take a lock and give it back, again and again, and look whether they are alone.
+local function contend(path, rounds)
+  local code = [[
+    local locks, uv = require "codex.base.lock", require "luv"
+    for _ = 1, tonumber(arg[2]) do
+      local lock <close> = assert(locks.take(arg[1], 20))
+      local fd = assert(uv.fs_open(arg[1] .. ".inside", "wx", 384))
+      uv.fs_close(fd)
+      assert(uv.fs_unlink(arg[1] .. ".inside"))
+    end]]
+  return codex.map({ 1, 2, 3, 4 }, function()
+    return program.run({ "-e", code, path, tostring(rounds) }, { env = env, timeout = 60 })
+  end)
+end
+
 describe("the lock", function()
   local locks = require "codex.base.lock"
 
@@ -323,9 +338,16 @@ describe("the lock", function()
     assert.is_nil(uv.fs_stat(path))
   end)
 
+  it("is never two programs'", function()
+    for _, result in ipairs(contend(folder .. "/lock", 40)) do
+      assert.same({ 0, "" }, { result.code, result.stderr })
+    end
+    assert.is_nil(uv.fs_stat(folder .. "/lock"))
+  end)
+
   it("is given to one of many who wait, one after the other", function()
     local path, inside, most = folder .. "/lock", 0, 0
-    program.write(path, "1 0") -- of a process that is gone
+    program.write(path, "1") -- left by a process that is gone
     codex.map({ 1, 2, 3, 4, 5, 6 }, function()
       local lock <close> = assert(locks.take(path, 20)) -- luacheck: ignore 211
       inside = inside + 1

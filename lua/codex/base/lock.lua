@@ -1,55 +1,43 @@
---- A lock between programs: a file that says which process holds it.
----
---- It is not needed any more when its process is gone, and is then taken by the next one.
+--- A lock between programs, on a file of its own: the kernel takes it back when its holder ends,
+--- however that ends. The file has the holder's number in it, for whoever waits.
 
 local E = require "codex.error"
 local async = require "codex.async"
+local core = require "codex.core.lock"
 local files = require "codex.files"
 local uv = require "luv"
 
 local M = {}
 
 local PAUSE = 0.05 -- seconds between attempts
+local OWNER_ONLY = tonumber("600", 8)
 
 ---@class codex.Lock
 local Lock = {}
 Lock.__index = require("codex.base.class").methods(Lock)
 
---- A process by its number and the time it began: numbers are used again.
-local function process(pid)
-  local stat = files.read(("/proc/%d/stat"):format(pid))
-  local began = stat and stat:match "^.*%) (.*)$"
-  local fields = {}
-  for field in (began or ""):gmatch "%S+" do fields[#fields + 1] = field end
-  return fields[20] and ("%d %s"):format(pid, fields[20])
+local function io_error(path, message, code)
+  return nil, E.new("io", ("cannot lock '%s': %s"):format(path, message), { code = code })
 end
 
-local function is_held(text)
-  local pid = math.tointeger(tonumber(text:match "^%d+"))
-  return pid ~= nil and process(pid) == text
+--- Whether the path still leads to this file: who held the lock may have taken the file away before
+--- we got it.
+local function is_there(fd, path)
+  local own, there = uv.fs_fstat(fd), uv.fs_stat(path)
+  return own and there and own.ino == there.ino and own.dev == there.dev
 end
 
---- Takes away the lock of a process that is gone. It is taken aside first: what was there may have
---- been replaced by somebody who did the same.
-local function clear(path, stale)
-  local aside = ("%s.%d"):format(path, uv.os_getpid())
-  if not uv.fs_rename(path, aside) then return end
-  if files.read(aside) ~= stale then uv.fs_link(aside, path) end
-  uv.fs_unlink(aside)
-end
-
---- One attempt: true, false where somebody holds it, or nil and why that cannot be found out.
-local function attempt(path, own)
-  local new, err = files.temporary(own, path)
-  if not new then return nil, err end
-  local guard <close> = new -- luacheck: ignore 211
-  local ok, message, code = uv.fs_link(new.path, path)
-  if ok then return true end
-  if code ~= "EEXIST" then
-    return nil, E.new("io", ("cannot lock '%s': %s"):format(path, message), { code = code })
-  end
-  local holder = files.read(path)
-  if holder and not is_held(holder) then clear(path, holder) end
+--- One attempt: the open file, false where somebody holds it, or nil and why that cannot be found
+--- out.
+local function attempt(path)
+  local flag = uv.constants
+  local fd, message, code = uv.fs_open(path, flag.O_RDWR | flag.O_CREAT, OWNER_ONLY)
+  if not fd then return io_error(path, message, code) end
+  local is_ours
+  is_ours, code, message = core.take(fd)
+  if is_ours and is_there(fd, path) then return fd end
+  uv.fs_close(fd)
+  if is_ours == nil then return io_error(path, message, code) end
   return false
 end
 
@@ -62,21 +50,28 @@ end
 function M.take(path, timeout)
   local ok, err = files.make_dir(path:match "^(.*)/")
   if not ok then return nil, err end
-  local own, last = assert(process(uv.os_getpid())), uv.hrtime() + timeout * 1e9
+  local last = uv.hrtime() + timeout * 1e9
   repeat
-    ok, err = attempt(path, own)
-    if ok then return setmetatable({ path = path }, Lock) end
-    if ok == nil then return nil, err end
+    local fd
+    fd, err = attempt(path)
+    if fd == nil then return nil, err end
+    if fd then
+      uv.fs_ftruncate(fd, 0)
+      uv.fs_write(fd, tostring(uv.os_getpid()), 0)
+      return setmetatable({ path = path, fd = fd }, Lock)
+    end
     async.sleep(PAUSE)
   until uv.hrtime() > last
   return nil, E.new("timeout", ("another program is at it and holds '%s' (process %s)"):format(path,
-    (files.read(path) or "?"):match "%S+"))
+    (files.read(path) or ""):match "%d+" or "?"))
 end
 
---- Gives it back. Idempotent.
+--- Gives it back, and takes the file away while nobody else can hold it. Idempotent.
 function Lock:close()
-  if self.path then uv.fs_unlink(self.path) end
-  self.path = nil
+  if not self.fd then return end
+  uv.fs_unlink(self.path)
+  uv.fs_close(self.fd)
+  self.fd = nil
 end
 
 Lock.__close = Lock.close
