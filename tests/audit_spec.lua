@@ -433,6 +433,15 @@ describe("codex-lua audit", function()
     assert.equal(1, select(2, result.stdout:gsub("\n", "")))
   end)
 
+  it("says that there is no home folder to have a log in", function()
+    if uv.getuid() ~= 0 then return pending "only root can be somebody without a home" end
+    local argv =
+      { "setpriv", "--reuid", "54321", "--clear-groups", "env", "-i", program.path, "audit" }
+    local result = assert(proc.run(argv, { cwd = "/", timeout = 20 }))
+    assert.same({ 1, "" }, { result.code, result.stdout })
+    assert.matches("^audit: there is no home folder: [^\n]*\n$", result.stderr)
+  end)
+
   it("says what is wrong: usage with 2, a file with 1; no log yet is fine", function()
     assert.equal(2, show("--last", "0").code)
     local result = show("--since", "yesterday")

@@ -39,6 +39,21 @@ describe("codex.exec with a recorded stream", function()
     assert.same({ input_tokens = 20 }, assert(cx.resume(id, "70")).usage)
   end)
 
+  it("names what is not completed once, however often it was started", function()
+    local lines = { '{"type":"thread.started","thread_id":"01a1ff31-4446-73a3-ad19-561f8dcb3c99"}' }
+    for _, step in ipairs { "started a", "started b", "completed a", "started a", "updated a" } do
+      local event, id = step:match "(%a+) (%a)"
+      lines[#lines + 1] =
+        ('{"type":"item.%s","item":{"id":"%s","type":"command_execution"}}'):format(event, id)
+    end
+    lines[#lines + 1] = '{"type":"turn.completed","usage":{"input_tokens":1}}'
+    local turn = assert(with(replay.program("cat <<'END'\n" .. table.concat(lines, "\n")
+      .. "\nEND")).exec "x")
+    local ids = {}
+    for i, item in ipairs(turn.unfinished) do ids[i] = item.id end
+    assert.same({ "b", "a" }, ids)
+  end)
+
   it("sends the prompt through standard input, byte for byte, and not in the arguments", function()
     local program = replay.fixture "0.169.0-plain"
     local prompt = "--secret\n" .. ("päx\r\n\t"):rep(100000) .. "end"

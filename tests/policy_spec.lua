@@ -96,6 +96,20 @@ describe("a policy", function()
       word.acceptWithExecpolicyAmendment.execpolicy_amendment[1])
   end)
 
+  it("that spoils what all share does not keep the answer from coming", function()
+    local result = program.eval [[
+      local approval, policy = require "codex.approval", require "codex.policy"
+      local request = approval.request("item/commandExecution/requestApproval",
+        { threadId = "t", turnId = "u", itemId = "i", startedAtMs = 1, command = "x", cwd = "/" })
+      local decider = assert(policy.decider { { name = "p", decide = function()
+        string.format = nil
+        error "no"
+      end } })
+      local answer, record = decider:decide(request)
+      print(answer.decision, record.policy)]]
+    assert.same({ 0, "decline\tp\n" }, { result.code, result.stdout }, result.stderr)
+  end)
+
   it("that is made wrongly is the caller's mistake", function()
     local function wrong(given, pattern)
       assert.error_matches(function() codex.policy(given) end, pattern)

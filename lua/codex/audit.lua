@@ -46,6 +46,14 @@ local BLOCK = 1 << 16
 
 function M.path() return files.state_dir() .. "/audit.jsonl" end
 
+--- Without a home folder there is no usual place.
+local function given_or_usual(path)
+  if path then return path end
+  local has_place, place = pcall(M.path)
+  if has_place then return place end
+  return nil, E.new("io", place)
+end
+
 local function io_error(what, path, message, name)
   return nil, E.new("io", ("%s '%s': %s"):format(what, path, message), { code = name })
 end
@@ -90,8 +98,11 @@ end
 function M.open(path, given)
   given = options.check("codex.audit.open", given, { required = true })
   options.typed("codex.audit.open", given, "required", "boolean")
-  path = path or M.path()
-  local fd, err = open_file(path)
+  local err
+  path, err = given_or_usual(path)
+  if not path then return nil, err end
+  local fd
+  fd, err = open_file(path)
   if not fd then return nil, err end
   local ok
   ok, err = close_to_others(fd, path)
@@ -233,8 +244,11 @@ end
 ---@return (fun(): codex.AuditRecord?)? next for a generic for, with what closes the file
 ---@return codex.Error? error of kind `io`; code ENOENT when there is no log yet
 function M.read(path)
-  path = path or M.path()
-  local file, err = open_log(path)
+  local err
+  path, err = given_or_usual(path)
+  if not path then return nil, err end
+  local file
+  file, err = open_log(path)
   if not file then return nil, err end
   local count, next_line = 0, lines_of(file)
   local function next_record()

@@ -322,8 +322,10 @@ local function hear(policy, request, limit)
   return nil, nil, "failed: " .. guard.text(ok and problem or result)
 end
 
---- A log that cannot be written changes no decision.
-function Decider:_say(level, format, ...) pcall(self._log, level, format:format(...)) end
+--- A log that cannot be written changes no decision, nor does a policy that has spoiled `string`.
+function Decider:_say(level, format, ...)
+  pcall(function(...) self._log(level, format:format(...)) end, ...)
+end
 
 --- Asks one policy: result and record when it decided or failed, nothing when it has no opinion.
 function Decider:_ask(policy, request, seconds)

@@ -228,10 +228,18 @@ local function still_runs(item)
     and item.exit_code == json.null
 end
 
+local function forget(stream, id)
+  if not stream._open[id] then return end
+  stream._open[id] = nil
+  for i, open in ipairs(stream._open_order) do
+    if open == id then return table.remove(stream._open_order, i) end
+  end
+end
+
 absorb["item.completed"] = function(stream, event)
   local item = event.item
   if type(item) ~= "table" then return end
-  if type(item.id) == "string" and not still_runs(item) then stream._open[item.id] = nil end
+  if type(item.id) == "string" and not still_runs(item) then forget(stream, item.id) end
   if stream._items then table.insert(stream._items, item) end
   if item.type ~= "agent_message" or type(item.text) ~= "string" then return end
   if item.phase == "final_answer" or not stream._final_phase then
