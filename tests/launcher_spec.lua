@@ -305,6 +305,24 @@ describe("middleware", function()
     assert.truthy(stderr:find("on purpose", 1, true))
   end)
 
+  it("fails as well with the error of a task that it cancelled itself; the next has its turn",
+    function()
+      local got, stderr = through([[local codex = require "codex"
+        return { name = "canceller", from = "client", on = "boom", handle = function()
+          local task = codex.spawn(function() codex.sleep(60) end)
+          task:cancel "on purpose"
+          assert(task:join())
+        end }]],
+        { '{"id":1,"method":"boom"}', '{"method":"second"}', '{"id":2,"method":"boom"}',
+          '{"method":"fourth"}' })
+      local order = {}
+      for i, line in ipairs(got) do order[i] = json.decode(line).id or json.decode(line).method end
+      -- The refusals do not take the way by the server.
+      table.sort(order, function(a, b) return tostring(a) < tostring(b) end)
+      assert.same({ 1, 2, "fourth", "second" }, order)
+      assert.truthy(stderr:find("canceller failed on boom: cancelled: on purpose", 1, true), stderr)
+    end)
+
   it("is told by every name of a method, however it is written", function()
     local got = through([[return { name = "m", from = "client", on = "thread/delete",
       handle = function(message) message:refuse(1, "no") end }]],

@@ -153,6 +153,15 @@ local function waiter(level)
   return task
 end
 
+--- Whether an error is the end of the script or of the task that runs, which goes on through all
+--- that catches errors. That another task was cancelled is an error like any other.
+---@param err any
+---@return boolean
+function M.is_end(err)
+  if rawequal(err, host.exit) then return true end
+  return current ~= nil and current._cancel ~= nil and rawequal(err, current._cancel)
+end
+
 --- Whether the running task may wait: raises an error where it may not or is cancelled. To be
 --- called before something is begun whose end `park` waits for.
 function M.may_wait() waiter(3) end

@@ -12,7 +12,6 @@
 local E = require "codex.error"
 local approval = require "codex.approval"
 local async = require "codex.async"
-local host = require "codex.core.host"
 local intake = require "codex.launcher.intake"
 local introduction = require "codex.launcher.introduction"
 local items = require "codex.items"
@@ -80,7 +79,7 @@ local function attempt(fn, ...)
   local values = table.pack(pcall(fn, ...))
   if values[1] then return table.unpack(values, 2, values.n) end
   local err = values[2]
-  if rawequal(err, host.exit) or E.is(err, "cancelled") then error(err, 0) end
+  if async.is_end(err) then error(err, 0) end
   return nil, E.text(err)
 end
 

@@ -13,7 +13,7 @@
 --- loops without waiting, which keeps everybody else from going on.
 
 local E = require "codex.error"
-local host = require "codex.core.host"
+local async = require "codex.async"
 local json = require "codex.json"
 local options = require "codex.options"
 
@@ -261,7 +261,7 @@ end
 
 --- Keeps what must stay what it is; the rest becomes a text.
 local function told(err)
-  if rawequal(err, host.exit) or E.is(err, "cancelled") then return err end
+  if async.is_end(err) then return err end
   return debug.traceback(E.text(err), 2)
 end
 

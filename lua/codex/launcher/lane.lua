@@ -5,7 +5,6 @@
 
 local E = require "codex.error"
 local async = require "codex.async"
-local host = require "codex.core.host"
 local log = require "codex.log"
 
 local M = {}
@@ -30,7 +29,7 @@ function M.new(deliver, failed, on_full)
 end
 
 local function told(err)
-  if rawequal(err, host.exit) or E.is(err, "cancelled") then return err end
+  if async.is_end(err) then return err end
   return debug.traceback(E.text(err), 2)
 end
 
@@ -72,7 +71,9 @@ end
 
 ---@param message table with `line`
 function Lane:take(message)
-  if not self.busy and not attempt(self, message, false) then return end
+  -- A task that was cancelled may have left messages, which come first.
+  local is_free = not self.busy and self.first > self.last
+  if is_free and not attempt(self, message, false) then return end
   self.last = self.last + 1
   self[self.last] = message
   hold(self, weight(message))
