@@ -1,10 +1,9 @@
 --- Several clients on one app-server: each has its ids, its threads and its questions.
 
-local async = require "codex.async"
-local json = require "codex.json"
 local peers = require "tests.support.peers"
 local program = require "tests.support.program"
 local testing = require "codex.testing"
+local socket_client = require "tests.support.socket_client"
 local ws_client = require "tests.support.ws_client"
 
 local function reply(request)
@@ -12,58 +11,6 @@ local function reply(request)
   local output = request.outputs[1]
   if output then return output.output:find "from%-the%-command" and "It ran." or "It did not." end
   return { exec = { cmd = "echo from-the-command", sandbox_permissions = "require_escalated" } }
-end
-
--- ---- A client that speaks the protocol over WebSocket ------------------------------------------
-
-local Client = {}
-Client.__index = Client
-
-function Client:send(message) self.socket:send(json.encode(message)) end
-
---- The first message from now on, or of those not looked at, that the function accepts.
-function Client:wait(accepts)
-  for i, message in ipairs(self.unseen) do
-    if accepts(message) then return table.remove(self.unseen, i) end
-  end
-  local found, err = async.timeout(20, function()
-    while true do
-      local text = self.socket:receive()
-      if not text then error("the connection is over", 0) end
-      local message = json.decode(text)
-      if accepts(message) then return message end
-      table.insert(self.unseen, message)
-    end
-  end)
-  return assert(found, err)
-end
-
-function Client:notification(method)
-  return self:wait(function(m) return m.method == method and m.id == nil end)
-end
-
-function Client:request(id, method, params)
-  self:send { id = id, method = method, params = params }
-  return self:wait(function(m) return m.method == nil and m.id == id end)
-end
-
---- Whether a message of this method has come that nobody looked at.
-function Client:has(method)
-  for _, message in ipairs(self.unseen) do
-    if message.method == method then return true end
-  end
-  return false
-end
-
-function Client:close() self.socket:close() end
-Client.__close = Client.close
-
-local function client_of(path, name, capabilities)
-  local client = setmetatable({ socket = assert(ws_client.connect(path)), unseen = {} }, Client)
-  client.hello = client:request(0, "initialize",
-    { clientInfo = { name = name, version = "1" }, capabilities = capabilities })
-  client:send { method = "initialized" }
-  return client
 end
 
 local function start_thread(client, id)
@@ -105,8 +52,8 @@ end
 describe("two clients of one server", function()
   it("have their own ids and hear of their own threads", function()
     with_launcher(function(socket)
-      local a <close> = client_of(socket, "a")
-      local b <close> = client_of(socket, "b")
+      local a <close> = socket_client.open(socket, "a")
+      local b <close> = socket_client.open(socket, "b")
       assert.same(a.hello.result, b.hello.result)
       local of_a, of_b = start_thread(a, 1), start_thread(b, 1)
       assert.are_not.equal(of_a, of_b)
@@ -130,9 +77,9 @@ describe("two clients of one server", function()
 
   it("have their own wishes which notifications they want", function()
     with_launcher(function(socket)
-      local a <close> = client_of(socket, "a",
+      local a <close> = socket_client.open(socket, "a",
         { optOutNotificationMethods = { "item/agentMessage/delta" } })
-      local b <close> = client_of(socket, "b")
+      local b <close> = socket_client.open(socket, "b")
       for _, client in ipairs { a, b } do
         start_turn(client, 2, start_thread(client, 1), "hello")
         turn_end(client)
@@ -144,9 +91,9 @@ describe("two clients of one server", function()
 
   it("are asked about their own threads; of two on one thread the first answer counts", function()
     with_launcher(function(socket)
-      local a <close> = client_of(socket, "a")
-      local b <close> = client_of(socket, "b")
-      local other <close> = client_of(socket, "other")
+      local a <close> = socket_client.open(socket, "a")
+      local b <close> = socket_client.open(socket, "b")
+      local other <close> = socket_client.open(socket, "other")
       local thread = start_thread(a, 1)
       start_turn(a, 2, thread, "hello")
       turn_end(a)
@@ -168,8 +115,8 @@ describe("two clients of one server", function()
 
   it("live on when one goes, whose question is answered with no", function()
     with_launcher(function(socket)
-      local b <close> = client_of(socket, "b")
-      local a = client_of(socket, "a")
+      local b <close> = socket_client.open(socket, "b")
+      local a = socket_client.open(socket, "a")
       local thread = start_thread(a, 1)
       start_turn(a, 2, thread, "run it")
       a:wait(is_question)
@@ -191,8 +138,8 @@ describe("two clients of one server", function()
     program.write(folder .. "/p.lua",
       'return { name = "no", decide = function() return "decline" end }', 384)
     with_launcher(function(socket)
-      local a <close> = client_of(socket, "a")
-      local b <close> = client_of(socket, "b")
+      local a <close> = socket_client.open(socket, "a")
+      local b <close> = socket_client.open(socket, "b")
       for _, client in ipairs { a, b } do
         start_turn(client, 2, start_thread(client, 1), "run it")
         assert.equal("completed", turn_end(client).status)

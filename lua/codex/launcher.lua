@@ -12,6 +12,7 @@
 local E = require "codex.error"
 local approval = require "codex.approval"
 local async = require "codex.async"
+local fronts = require "codex.launcher.front"
 local intake = require "codex.launcher.intake"
 local introduction = require "codex.launcher.introduction"
 local items = require "codex.items"
@@ -24,13 +25,11 @@ local uv = require "luv"
 
 local M = {}
 
-local HIGH_WATER, LOW_WATER = 8 << 20, 1 << 20 -- bytes that one side may lag behind the other
-local MOST_UNREAD = 64 << 20 -- bytes that one of several clients may lag behind, for a while
+local HIGH_WATER = 8 << 20 -- bytes that the server may lag behind its clients
 local UNREAD_SECONDS = 10 -- how long a client of several may lag behind by more than HIGH_WATER
 local STALL_SECONDS = 10 -- that a middleware may go on without waiting
 local LINE_LIMIT = 1 << 30 -- of the server's messages
 local CLIENT_LINE_LIMIT = 256 << 20
-local REFUSALS_LOGGED = 50 -- of one client
 
 local INTERNAL_ERROR, REFUSED = link.codes.internal_error, -32000
 
@@ -39,14 +38,6 @@ local INTERNAL_ERROR, REFUSED = link.codes.internal_error, -32000
 local Session = {}
 Session.__index = require("codex.base.class").methods(Session)
 Session.__name = "codex.session"
-
----@class codex.Front a client
----@field number integer
----@field peer codex.Link|table what takes `send(line)`, `unwritten()` and `close()`
----@field name? string name and version that it gave itself
----@field introduced? "asked"|"done" of several clients: whether it has introduced itself
-local Front = {}
-Front.__index = require("codex.base.class").methods(Front)
 
 --- A list may change while one goes through it.
 local function copy(list) return table.move(list, 1, #list, 1, {}) end
@@ -83,12 +74,6 @@ local function attempt(fn, ...)
   return nil, E.text(err)
 end
 
---- The beginning of what somebody else wrote, for the log: in one line, without secrets.
-local function shown(text)
-  local head = require("codex.recording").redact(text:sub(1, 2000)):gsub("%c", " ")
-  return approval.visible(log.redact(#head > 200 and head:sub(1, 200) .. "..." or head))
-end
-
 --- Nothing is lost without a word.
 local function too_long(who, why, limit)
   if why ~= "ETOOLONG" then return false end
@@ -100,71 +85,6 @@ end
 
 function Session:_record(dir, line)
   if self._recording then self._recording:write(dir, line) end
-end
-
---- Ends one of several clients that does not take what it is sent.
-local function cut_off(session, front)
-  log.warn("client %d does not read what it is sent; it is cut off", front.number)
-  front.peer:close()
-  session:_lost(front)
-end
-
---- Waits until a client that lags behind has caught up, or its time is over.
-local function wait_for_reader(session, front)
-  async.sleep(session._unread_seconds)
-  if front.behind and not front.gone then cut_off(session, front) end
-end
-
---- A client that does not keep up stops the server, until it has caught up; of several clients only
---- one that lags behind very far, and not for long.
-function Session:_watch(front)
-  local behind = front.peer:unwritten()
-  if behind < HIGH_WATER then return end
-  if self._shared and not front.behind then
-    front.behind = async.spawn(wait_for_reader, self, front)
-  end
-  if self._paused or self._shared and behind < MOST_UNREAD then return end
-  self._paused = true
-  self.server:pause(true)
-end
-
-local function caught_up(front)
-  if not front.behind or front.peer:unwritten() > LOW_WATER then return end
-  local task = front.behind
-  front.behind = nil
-  if task ~= async.running() then task:cancel "it has caught up" end
-end
-
-function Session:_drained()
-  for _, front in ipairs(copy(self._fronts)) do caught_up(front) end
-  if not self._paused then return end
-  for _, front in ipairs(self._fronts) do
-    if front.peer:unwritten() > LOW_WATER then return end
-  end
-  self._paused = false
-  self.server:pause(false)
-end
-
-function Front:send(line)
-  if self.gone then return end
-  local ok = self.peer:send(line)
-  if ok then self.session:_watch(self) else self.session:_lost(self) end
-end
-
-function Front:answer(id, outcome)
-  local field = outcome.error and "error" or "result"
-  self:send(('{"id":%s,"%s":%s}'):format(id, field, json.encode(outcome[field])))
-end
-
-function Front:refuse(id, code, message, data)
-  self:answer(id, { error = { code = code, message = message, data = data } })
-end
-
---- Stops reading from a client, for as long as one of the reasons is there.
-function Front:hold(reason, on)
-  if (self.held[reason] or false) == on then return end
-  self.held[reason] = on or nil
-  if self.peer.pause then self.peer:pause(next(self.held) ~= nil) end
 end
 
 --- Who is told of a thread: those who opened it or its parent, else everybody.
@@ -185,14 +105,14 @@ local function adopt(session, thread)
 end
 
 local function to_audience(session, method, line)
-  local fronts = session._fronts
+  local audience = session._fronts
   if session._shared then
     local params = params_of(line)
     if method == "thread/started" then adopt(session, params.thread) end
     local thread_id = params.threadId or (type(params.thread) == "table" and params.thread.id)
-    fronts = session:_audience(thread_id)
+    audience = session:_audience(thread_id)
   end
-  for _, front in ipairs(copy(fronts)) do
+  for _, front in ipairs(copy(audience)) do
     if not front.opt_out[method] then front:send(line) end
   end
 end
@@ -371,7 +291,7 @@ function from_server.result(session, message)
   local known = session._routes[id]
   if not known then
     if not session._shared then return to_audience(session, nil, message.line) end
-    log.warn("an answer to nothing that a client asked is dropped: %s", shown(message.line))
+    log.warn("an answer to nothing that a client asked is dropped: %s", fronts.shown(message.line))
     return
   end
   session._routes[id] = nil
@@ -651,56 +571,11 @@ end
 ---@return codex.Front
 function Session:add(peer)
   self._numbers = self._numbers + 1
-  local front = setmetatable({
-    session = self, peer = peer, number = self._numbers, threads = {}, opt_out = {}, held = {},
-    refusals = 0,
-  }, Front)
+  local front = fronts.new(self, self._numbers, peer)
   front.lane = lane.new(client_side(self), failed(self),
     function(full) front:hold("lane", full) end)
   table.insert(self._fronts, front)
   return front
-end
-
---- Says in the log what was not passed on, but not for ever.
-function Front:note_refusal(what, why, line)
-  self.refusals = self.refusals + 1
-  if self.refusals > REFUSALS_LOGGED then return end
-  log.warn("client %d: %s is not passed on: %s: %s", self.number, shown(what), shown(why),
-    shown(line))
-  if self.refusals == REFUSALS_LOGGED then
-    log.warn("client %d: more of this is not logged", self.number)
-  end
-end
-
---- What is not understood exactly is not passed on.
-local function reject(front, line, fault)
-  local session = front.session
-  session:_record("c2s", line)
-  front:note_refusal("a message", fault.problem, line)
-  front:refuse(fault.id, fault.code, fault.problem)
-end
-
---- What is wrong with a message that is to be sent in place of this one.
-local function check_replacement(message)
-  return function(line)
-    local taken, fault = intake.read(line)
-    if not taken then return fault.problem end
-    local same = taken.kind == message.kind and taken.id == message.id
-      and (taken.method == nil or taken.method == message.method)
-    if not same then return "it would be another message" end
-    local asked = not taken.method and message.front.session._asked[message.id]
-    return asked and intake.problem_in_answer(line, asked.method) or nil
-  end
-end
-
---- One message of the client, as it came.
----@param line string
-function Front:take(line)
-  if self.gone then return end
-  local message, fault = intake.read(line)
-  if not message then return reject(self, line, fault) end
-  message.from, message.front, message.check = "client", self, check_replacement(message)
-  self.lane:take(message)
 end
 
 local function is_alone(session, thread_id)
@@ -716,7 +591,7 @@ function Session:_lost(front)
   remove(self._fronts, front)
   if front.gone then return end
   front.gone = true
-  self:_drained()
+  fronts.drained(self)
   for _, asked in pairs(self._asked) do
     local was_asked = asked.shown and remove(asked.shown, front)
     if was_asked and #asked.shown == 0 and not asked.settled then
@@ -840,7 +715,7 @@ function Session:add_stdio(input, output, on_end)
       front:refuse("null", link.codes.invalid_request, "the message is too long")
     end,
     on_drain = function()
-      if peer:status().write_error then self:_lost(front) else self:_drained() end
+      if peer:status().write_error then self:_lost(front) else fronts.drained(self) end
     end,
   })
   if not peer then return nil, err end
@@ -863,7 +738,7 @@ function Session:serve(connection)
       room:notify()
     end,
   }
-  connection.on_event = function() self:_drained() end
+  connection.on_event = function() fronts.drained(self) end
   for text in connection:messages() do
     while held and not connection:is_closed() do room:wait() end
     front:take(text)

@@ -1,0 +1,163 @@
+--- One client of the launcher: how it is read, what it is sent, and how far it lags behind.
+
+local approval = require "codex.approval"
+local async = require "codex.async"
+local intake = require "codex.launcher.intake"
+local json = require "codex.json"
+local log = require "codex.log"
+
+local M = {}
+
+local HIGH_WATER, LOW_WATER = 8 << 20, 1 << 20 -- bytes that a client may lag behind the server
+local MOST_UNREAD = 64 << 20 -- bytes that one of several clients may lag behind, for a while
+local REFUSALS_LOGGED = 50 -- of one client
+
+---@class codex.Front a client
+---@field session codex.Session
+---@field number integer
+---@field peer codex.Link|table what takes `send(line)`, `unwritten()` and `close()`
+---@field lane codex.Lane its messages, in their order
+---@field threads table<string, true> those that it opened
+---@field opt_out table<string, true> the notifications that it does not want
+---@field name? string name and version that it gave itself
+---@field introduced? "asked"|"done" of several clients: whether it has introduced itself
+---@field gone? boolean
+local Front = {}
+Front.__index = require("codex.base.class").methods(Front)
+
+---@param session codex.Session
+---@param number integer
+---@param peer table what takes send(line) -> ok, unwritten() and close(), and perhaps pause(on)
+---@return codex.Front
+function M.new(session, number, peer)
+  return setmetatable({
+    session = session, peer = peer, number = number, threads = {}, opt_out = {}, held = {},
+    refusals = 0,
+  }, Front)
+end
+
+--- The beginning of what somebody else wrote, for the log: in one line, without secrets.
+---@param text string
+---@return string
+function M.shown(text)
+  local head = require("codex.recording").redact(text:sub(1, 2000)):gsub("%c", " ")
+  return approval.visible(log.redact(#head > 200 and head:sub(1, 200) .. "..." or head))
+end
+
+-- ---- What a client is sent, and has not read ---------------------------------------------------
+
+--- Ends one of several clients that does not take what it is sent.
+local function cut_off(session, front)
+  log.warn("client %d does not read what it is sent; it is cut off", front.number)
+  front.peer:close()
+  session:_lost(front)
+end
+
+--- Waits until a client that lags behind has caught up, or its time is over.
+local function wait_for_reader(session, front)
+  async.sleep(session._unread_seconds)
+  if front.behind and not front.gone then cut_off(session, front) end
+end
+
+--- A client that does not keep up stops the server, until it has caught up; of several clients only
+--- one that lags behind very far, and not for long.
+local function watch(front)
+  local session = front.session
+  local behind = front.peer:unwritten()
+  if behind < HIGH_WATER then return end
+  if session._shared and not front.behind then
+    front.behind = async.spawn(wait_for_reader, session, front)
+  end
+  if session._paused or session._shared and behind < MOST_UNREAD then return end
+  session._paused = true
+  session.server:pause(true)
+end
+
+local function caught_up(front)
+  if not front.behind or front.peer:unwritten() > LOW_WATER then return end
+  local task = front.behind
+  front.behind = nil
+  if task ~= async.running() then task:cancel "it has caught up" end
+end
+
+--- Some of what was sent was taken, or a client is gone: who has caught up is not waited for.
+---@param session codex.Session
+function M.drained(session)
+  for _, front in ipairs(table.move(session._fronts, 1, #session._fronts, 1, {})) do
+    caught_up(front)
+  end
+  if not session._paused then return end
+  for _, front in ipairs(session._fronts) do
+    if front.peer:unwritten() > LOW_WATER then return end
+  end
+  session._paused = false
+  session.server:pause(false)
+end
+
+function Front:send(line)
+  if self.gone then return end
+  local ok = self.peer:send(line)
+  if ok then watch(self) else self.session:_lost(self) end
+end
+
+function Front:answer(id, outcome)
+  local field = outcome.error and "error" or "result"
+  self:send(('{"id":%s,"%s":%s}'):format(id, field, json.encode(outcome[field])))
+end
+
+function Front:refuse(id, code, message, data)
+  self:answer(id, { error = { code = code, message = message, data = data } })
+end
+
+--- Stops reading from a client, for as long as one of the reasons is there.
+function Front:hold(reason, on)
+  if (self.held[reason] or false) == on then return end
+  self.held[reason] = on or nil
+  if self.peer.pause then self.peer:pause(next(self.held) ~= nil) end
+end
+
+-- ---- What a client sends -----------------------------------------------------------------------
+
+--- Says in the log what was not passed on, but not for ever.
+function Front:note_refusal(what, why, line)
+  self.refusals = self.refusals + 1
+  if self.refusals > REFUSALS_LOGGED then return end
+  log.warn("client %d: %s is not passed on: %s: %s", self.number, M.shown(what), M.shown(why),
+    M.shown(line))
+  if self.refusals == REFUSALS_LOGGED then
+    log.warn("client %d: more of this is not logged", self.number)
+  end
+end
+
+--- What is not understood exactly is not passed on.
+local function reject(front, line, fault)
+  local session = front.session
+  session:_record("c2s", line)
+  front:note_refusal("a message", fault.problem, line)
+  front:refuse(fault.id, fault.code, fault.problem)
+end
+
+--- What is wrong with a message that is to be sent in place of this one.
+local function check_replacement(message)
+  return function(line)
+    local taken, fault = intake.read(line)
+    if not taken then return fault.problem end
+    local same = taken.kind == message.kind and taken.id == message.id
+      and (taken.method == nil or taken.method == message.method)
+    if not same then return "it would be another message" end
+    local asked = not taken.method and message.front.session._asked[message.id]
+    return asked and intake.problem_in_answer(line, asked.method) or nil
+  end
+end
+
+--- One message of the client, as it came.
+---@param line string
+function Front:take(line)
+  if self.gone then return end
+  local message, fault = intake.read(line)
+  if not message then return reject(self, line, fault) end
+  message.from, message.front, message.check = "client", self, check_replacement(message)
+  self.lane:take(message)
+end
+
+return M
