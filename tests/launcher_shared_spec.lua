@@ -4,7 +4,6 @@ local peers = require "tests.support.peers"
 local program = require "tests.support.program"
 local testing = require "codex.testing"
 local socket_client = require "tests.support.socket_client"
-local ws_client = require "tests.support.ws_client"
 
 local function reply(request)
   if request.prompt ~= "run it" then return "said to " .. (request.prompt or "nobody") end
@@ -39,13 +38,7 @@ local function with_launcher(body, ...)
   local launcher <close> = program.spawn(
     { "app-server", "--no-audit", "--listen", "unix://" .. socket, ... },
     { cwd = folder, env = cx.environment() })
-  -- The file is there a moment before somebody listens.
-  local there = program.eventually(function()
-    local first = require("luv").fs_stat(socket) and ws_client.connect(socket)
-    if first then first:close() end
-    return first ~= nil
-  end)
-  assert.is_true(there, (launcher:stderr()))
+  assert.is_true(socket_client.is_there(socket), (launcher:stderr()))
   body(socket, folder)
 end
 

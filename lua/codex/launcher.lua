@@ -87,6 +87,15 @@ function Session:_record(dir, line)
   if self._recording then self._recording:write(dir, line) end
 end
 
+--- Takes nothing more from the server, for as long as one of the reasons is there.
+---@param reason any
+---@param on boolean
+function Session:hold(reason, on)
+  if (self._held[reason] or false) == on then return end
+  self._held[reason] = on or nil
+  self.server:pause(next(self._held) ~= nil)
+end
+
 --- Who is told of a thread: those who opened it or its parent, else everybody.
 function Session:_audience(thread_id)
   if #self._fronts < 2 or not thread_id then return self._fronts end
@@ -591,7 +600,7 @@ function Session:_lost(front)
   remove(self._fronts, front)
   if front.gone then return end
   front.gone = true
-  fronts.drained(self)
+  self:hold(front, false)
   for _, asked in pairs(self._asked) do
     local was_asked = asked.shown and remove(asked.shown, front)
     if was_asked and #asked.shown == 0 and not asked.settled then
@@ -684,6 +693,7 @@ function M.open(given)
   local decides = #policies > 0 or given.strict or false
   local session = setmetatable({
     _fronts = {}, _routes = {}, _asked = {}, _threads = {}, _items = items.new(), _numbers = 0,
+    _held = {},
     _over_signal = async.signal(), _introduction = introduction.new(),
     _recording = given.recording, _audit = given.audit, _strict = given.strict,
     _decides = decides, _shared = given.shared or false,
@@ -715,7 +725,7 @@ function Session:add_stdio(input, output, on_end)
       front:refuse("null", link.codes.invalid_request, "the message is too long")
     end,
     on_drain = function()
-      if peer:status().write_error then self:_lost(front) else fronts.drained(self) end
+      if peer:status().write_error then self:_lost(front) else front:drained() end
     end,
   })
   if not peer then return nil, err end
@@ -738,7 +748,7 @@ function Session:serve(connection)
       room:notify()
     end,
   }
-  connection.on_event = function() fronts.drained(self) end
+  connection.on_event = function() front:drained() end
   for text in connection:messages() do
     while held and not connection:is_closed() do room:wait() end
     front:take(text)

@@ -2,6 +2,7 @@
 
 local async = require "codex.async"
 local json = require "codex.json"
+local program = require "tests.support.program"
 local ws_client = require "tests.support.ws_client"
 
 local M = {}
@@ -51,6 +52,17 @@ end
 
 function Client:close() self.socket:close() end
 Client.__close = Client.close
+
+--- Waits until somebody listens at the socket; its file is there a moment before.
+---@async
+---@return boolean
+function M.is_there(path)
+  return program.eventually(function()
+    local first = require("luv").fs_stat(path) and ws_client.connect(path)
+    if first then first:close() end
+    return first and true or false
+  end)
+end
 
 --- Connects, and introduces itself.
 ---@async

@@ -5,11 +5,13 @@ local async = require "codex.async"
 local intake = require "codex.launcher.intake"
 local json = require "codex.json"
 local log = require "codex.log"
+local uv = require "luv"
 
 local M = {}
 
 local HIGH_WATER, LOW_WATER = 8 << 20, 1 << 20 -- bytes that a client may lag behind the server
 local MOST_UNREAD = 64 << 20 -- bytes that one of several clients may lag behind, for a while
+local COMING_BACK = 1 / 4 -- seconds that come back to a client in a second
 local REFUSALS_LOGGED = 50 -- of one client
 
 ---@class codex.Front a client
@@ -21,6 +23,8 @@ local REFUSALS_LOGGED = 50 -- of one client
 ---@field opt_out table<string, true> the notifications that it does not want
 ---@field name? string name and version that it gave itself
 ---@field introduced? "asked"|"done" of several clients: whether it has introduced itself
+---@field behind? codex.Task that waits while it lags behind
+---@field seconds? number that it may still lag behind, of several clients
 ---@field gone? boolean
 local Front = {}
 Front.__index = require("codex.base.class").methods(Front)
@@ -46,52 +50,57 @@ end
 
 -- ---- What a client is sent, and has not read ---------------------------------------------------
 
---- Ends one of several clients that does not take what it is sent.
-local function cut_off(session, front)
-  log.warn("client %d does not read what it is sent; it is cut off", front.number)
+--- Ends one of several clients.
+local function cut_off(front, why)
+  log.warn("client %d %s; it is cut off", front.number, why)
   front.peer:close()
-  session:_lost(front)
+  front.session:_lost(front)
 end
+
+local function seconds_now() return uv.hrtime() / 1e9 end
 
 --- Waits until a client that lags behind has caught up, or its time is over.
-local function wait_for_reader(session, front)
-  async.sleep(session._unread_seconds)
-  if front.behind and not front.gone then cut_off(session, front) end
+local function wait_for_reader(front)
+  async.sleep(math.max(front.seconds, 0))
+  if front.behind and not front.gone then cut_off(front, "does not read what it is sent") end
 end
 
---- A client that does not keep up stops the server, until it has caught up; of several clients only
---- one that lags behind very far, and not for long.
-local function watch(front)
-  local session = front.session
-  local behind = front.peer:unwritten()
-  if behind < HIGH_WATER then return end
-  if session._shared and not front.behind then
-    front.behind = async.spawn(wait_for_reader, session, front)
-  end
-  if session._paused or session._shared and behind < MOST_UNREAD then return end
-  session._paused = true
-  session.server:pause(true)
+--- From now on the time is counted of one of several clients. What it used of it before has come
+--- back since, in part.
+local function start_time(front)
+  local now, limit = seconds_now(), front.session._unread_seconds
+  local since = now - (front.since or now)
+  front.seconds = math.min((front.seconds or limit) + since * COMING_BACK, limit)
+  front.since = now
+  front.behind = async.spawn(wait_for_reader, front)
 end
 
-local function caught_up(front)
-  if not front.behind or front.peer:unwritten() > LOW_WATER then return end
-  local task = front.behind
-  front.behind = nil
+local function stop_time(front)
+  local task, now = front.behind, seconds_now()
+  front.seconds, front.since, front.behind = front.seconds - (now - front.since), now, nil
   if task ~= async.running() then task:cancel "it has caught up" end
 end
 
---- Some of what was sent was taken, or a client is gone: who has caught up is not waited for.
----@param session codex.Session
-function M.drained(session)
-  for _, front in ipairs(table.move(session._fronts, 1, #session._fronts, 1, {})) do
-    caught_up(front)
-  end
-  if not session._paused then return end
-  for _, front in ipairs(session._fronts) do
-    if front.peer:unwritten() > LOW_WATER then return end
-  end
-  session._paused = false
-  session.server:pause(false)
+--- A client that does not keep up holds the server, until it has caught up; of several clients only
+--- one that lags behind very far, and not for long.
+---
+--- No client holds a shared server for more than its seconds, whatever the others have unread: the
+--- server is held by those only that were at MOST_UNREAD, and of each of these the time is counted,
+--- as MOST_UNREAD is above HIGH_WATER. Either it catches up before, which is told (sockets tell it
+--- at LOW_WATER at the latest), or it is cut off; both let go of the server for this client. And as
+--- its seconds come back slowly, it cannot hold the server nearly always by turns.
+local function watch(front)
+  local session, behind = front.session, front.peer:unwritten()
+  if behind < HIGH_WATER then return end
+  if session._shared and not front.behind then start_time(front) end
+  if not session._shared or behind >= MOST_UNREAD then session:hold(front, true) end
+end
+
+--- Some of what a client was sent was taken: it is not waited for when it has caught up.
+function Front:drained()
+  if self.peer:unwritten() > LOW_WATER then return end
+  if self.behind then stop_time(self) end
+  self.session:hold(self, false)
 end
 
 function Front:send(line)
