@@ -20,6 +20,9 @@ parser:option("--middleware", "a file that returns a middleware, or a list"):arg
   :count "*"
 parser:flag("--strict", "what no policy decides is declined; the client is not asked, and what it "
   .. "would do by itself is a question to the policies")
+parser:option("--workspace", "with --strict: a folder in which threads may work, besides the one "
+  .. "where this runs; others are a question to the policies; may be repeated")
+  :argname "DIR":count "*"
 parser:option("--policy-timeout", "seconds until the safe answer is given (60)")
   :convert(tonumber):argname "N"
 parser:option("--record", "write both directions to this file, secrets taken out"):argname "FILE"
@@ -87,6 +90,9 @@ if not line.is_app_server then
 end
 problem = args.strict and require("codex.cli.command_line").strict_problem(line)
 if problem then parser:error(problem) end
+if #args.workspace > 0 and not args.strict then
+  parser:error "--workspace is of no use without --strict: every folder is the client's choice"
+end
 
 -- ---- Where clients come from -------------------------------------------------------------------
 
@@ -148,7 +154,7 @@ local launcher = require "codex.launcher"
 local session <close> = must(launcher.open {
   argv = { binary.path, table.unpack(line.words) }, env = env,
   policies = load_policies(), policy_timeout = args.policy_timeout, strict = args.strict,
-  middleware = layers, recording = recording, audit = audit,
+  workspaces = args.workspace, middleware = layers, recording = recording, audit = audit,
   shared = #sockets > 0, unread_seconds = args.unread,
   on_lost = function() if #sockets == 0 then finish(LOST_GRACE) end end,
 })

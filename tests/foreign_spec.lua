@@ -236,7 +236,7 @@ describe("codex-acp on the strict launcher", function()
   local function strict(name, code)
     program.write(work .. "/" .. name .. ".lua", code, 384)
     return foreign.wrapper(work .. "/" .. name, {
-      program.path, "app-server", "--no-audit", "--strict", "--policy",
+      program.path, "app-server", "--no-audit", "--strict", "--workspace", work, "--policy",
       work .. "/" .. name .. ".lua", "--",
     })
   end

@@ -4,7 +4,10 @@
 local gate = require "codex.launcher.gate"
 local json = require "codex.json"
 local peers = require "tests.support.peers"
+local program = require "tests.support.program"
 local schemas = require "tests.support.schema"
+local uv = require "luv"
+local workspaces = require "codex.launcher.workspaces"
 
 local loaded = {}
 local function schema_of(name)
@@ -14,8 +17,14 @@ end
 
 local function none() return false end
 
-local function what(method, params)
-  local question = gate.question("request", method, params, none)
+-- The one folder that the user named.
+local root, remove_root = program.folder()
+assert(uv.fs_mkdir(root .. "/named", 448))
+local named = assert(workspaces.open({ root .. "/named" }, root .. "/named"))
+teardown(remove_root)
+
+local function what(method, params, folders)
+  local question = gate.question("request", method, params, none, folders or named)
   return question and question.what
 end
 
@@ -53,13 +62,15 @@ describe("the methods", function()
 
   it("that nobody knows are a question", function()
     assert.matches("not known", what("thread/new", {}))
-    assert.matches("not known", gate.question("notification", "turn/go", {}, none).what)
-    assert.is_nil(gate.question("notification", "initialized", nil, none))
-    assert.matches("not known", gate.question("notification", "initialized", { a = 1 }, none).what)
+    assert.matches("not known", gate.question("notification", "turn/go", {}, none, named).what)
+    assert.is_nil(gate.question("notification", "initialized", nil, none, named))
+    local odd = gate.question("notification", "initialized", { a = 1 }, none, named)
+    assert.matches("not known", odd.what)
   end)
 
   it("pass with the least that they need", function()
-    local special = { ["thread/resume"] = true, ["thread/fork"] = true, ["feedback/upload"] = true }
+    local special = { ["thread/resume"] = true, ["thread/fork"] = true, ["feedback/upload"] = true,
+      gitDiffToRemote = true }
     for _, name in ipairs(names) do
       local schema = schema_of(name)
       for method, one in pairs(schema.methods) do
@@ -99,8 +110,9 @@ local full = {
     { model = { x = 1 } }, { model_providers = {} }, { projects = {} }, { permissions = {} },
     { shell_environment_policy = {} }, json.array { 1 }, "approval_policy=never",
   },
-  cwd = { "/", "/..", 7, "/nowhere/at/all", json.array {}, os.getenv "HOME" },
-  runtimeWorkspaceRoots = { json.array { "/" }, json.array { "/tmp", os.getenv "HOME" }, "/" },
+  cwd = { "/", "/..", 7, "/nowhere/at/all", json.array {}, os.getenv "HOME", "/tmp", root, ".", "",
+    root .. "/named\0x" },
+  runtimeWorkspaceRoots = { json.array { "/" }, json.array { root .. "/named", "/tmp" }, "/" },
   environments = { json.array { { environmentId = "x", cwd = "/" } }, { a = 1 } },
   new = { true }, approval_policy = { "on-request" },
 }
@@ -116,7 +128,8 @@ describe("parameters", function()
     for _, method in ipairs(takers) do
       for field, values in pairs(full) do
         for _, value in ipairs(values) do
-          local found = gate.question("request", method, { threadId = "t", [field] = value }, known)
+          local found = gate.question("request", method, { threadId = "t", [field] = value }, known,
+            named)
           assert.is_truthy(found, ("%s %s=%s"):format(method, field, json.encode(value)))
           assert.is_string(found.what)
           assert.same("client_request", found.kind)
@@ -128,17 +141,18 @@ describe("parameters", function()
   end)
 
   it("that ask as Codex asks by default are none", function()
-    local settings = { approvalPolicy = "on-request", approvalsReviewer = "user", cwd = "/tmp",
-      permissions = ":workspace", model = "m", runtimeWorkspaceRoots = json.array { "/tmp" } }
+    local settings = { approvalPolicy = "on-request", approvalsReviewer = "user",
+      cwd = root .. "/named", permissions = ":workspace", model = "m",
+      runtimeWorkspaceRoots = json.array { root .. "/named" } }
     for _, method in ipairs(takers) do
       local params = { threadId = gate.harmless[method].threadId and "t" }
       for field, value in pairs(settings) do
         if gate.harmless[method][field] then params[field] = value end
       end
       if gate.harmless[method].sandbox then params.sandbox = "workspace-write" end
-      assert.is_nil(gate.question("request", method, params, none), method)
+      assert.is_nil(gate.question("request", method, params, none, named), method)
       for field in pairs(full) do params[field] = json.null end
-      assert.is_nil(gate.question("request", method, params, known), method)
+      assert.is_nil(gate.question("request", method, params, known, named), method)
     end
     assert.is_nil(what("turn/start", { sandboxPolicy = {
       type = "workspaceWrite", networkAccess = false, writableRoots = json.array {},
@@ -151,22 +165,24 @@ describe("parameters", function()
     local question = gate.question("request", "thread/start", {
       approvalsReviewer = "auto_review", sandbox = "read-only", model = "m", new = 1,
       config = { model = "x", features = { a = true }, approval_policy = "never" },
-    }, none)
+    }, none, named)
     assert.same({ "approvalsReviewer", "config.approval_policy", "config.features", "new" },
       question.fields)
     local many = {}
     for i = 1, 1000 do many["x" .. i] = true end
-    question = gate.question("request", "thread/start", many, none)
+    question = gate.question("request", "thread/start", many, none, named)
     assert.same({ 20, "..." }, { #question.fields, question.fields[20] })
     assert.is_true(#question.what < 2000)
-    assert.is_nil(gate.question("request", "command/exec", {}, none).fields)
+    assert.is_nil(gate.question("request", "command/exec", {}, none, named).fields)
   end)
 
   it("of a thread that is not known must be said", function()
     assert.matches("settings it was left with", what("thread/resume", { threadId = "t" }))
     assert.matches("settings it was left with", what("thread/fork", { threadId = "t",
       approvalPolicy = "on-request", approvalsReviewer = "user", sandbox = json.null }))
-    assert.is_nil(gate.question("request", "thread/resume", { threadId = "t" }, known))
+    assert.matches("settings it was left with", what("thread/fork", { threadId = "t",
+      approvalPolicy = "on-request", approvalsReviewer = "user", sandbox = "read-only" }))
+    assert.is_nil(gate.question("request", "thread/resume", { threadId = "t" }, known, named))
   end)
 
   it("of reports and logins that give things away are a question", function()
@@ -179,18 +195,92 @@ describe("parameters", function()
   end)
 end)
 
+describe("a folder", function()
+  local own
+
+  before_each(function()
+    own = root .. "/own"
+    for _, path in ipairs { own, own .. "/sub" } do assert(uv.fs_mkdir(path, 448)) end
+  end)
+
+  after_each(function() assert(os.execute(("rm -r '%s'"):format(own))) end)
+
+  local function of(folders, path)
+    return what("turn/start", { threadId = "t", cwd = path }, folders)
+  end
+
+  it("is harmless that the launcher is in, or that was named, and no other", function()
+    local folders = assert(workspaces.open({ root .. "/named" }, own))
+    for _, path in ipairs { own, own .. "/", root .. "/named" } do
+      assert.is_nil(of(folders, path), path)
+      assert.is_nil(what("gitDiffToRemote", { cwd = path }, folders))
+    end
+    for _, path in ipairs { root, own .. "/sub", "/tmp" } do
+      local problem = of(folders, path)
+      assert.matches("nobody named", problem)
+      assert.truthy(problem:find(path .. "): --workspace", 1, true), problem)
+      assert.equal(problem, what("gitDiffToRemote", { cwd = path }, folders))
+    end
+  end)
+
+  it("is a question when commands could change where it leads", function()
+    local folders = assert(workspaces.open({ root .. "/named" }, own))
+    assert(uv.fs_symlink(root .. "/named", own .. "/link"))
+    assert(uv.fs_symlink(root .. "/named", root .. "/link"))
+    for _, path in ipairs { own .. "/link", own .. "/sub/../../named", root .. "/./named" } do
+      assert.matches("could change where", of(folders, path))
+    end
+    assert.is_nil(of(folders, root .. "/link"))
+    assert(os.remove(root .. "/link"))
+  end)
+
+  it("that nobody named is a question with settings in it, or above it", function()
+    local folders = assert(workspaces.open({}, own .. "/sub"))
+    for _, path in ipairs { own .. "/sub/.codex", own .. "/.codex" } do
+      assert(uv.fs_mkdir(path, 448))
+      local problem = of(folders, own .. "/sub")
+      assert.truthy(problem:find(("obey %s in"):format(path), 1, true), problem)
+      assert.truthy(problem:find("--workspace " .. own .. "/sub", 1, true), problem)
+      assert.is_nil(of(assert(workspaces.open({ own .. "/sub" }, own)), own .. "/sub"))
+      assert(uv.fs_rmdir(path))
+      assert.is_nil(of(folders, own .. "/sub"))
+    end
+  end)
+
+  it("must be there to be named, and may not hold the user's home", function()
+    for path, why in pairs {
+      [root .. "/nowhere"] = "no such file", ["/"] = "holds the home folder",
+      [os.getenv "HOME"] = "holds the home folder", ["/dev/null"] = "no folder",
+    } do
+      local folders, err = workspaces.open({ path }, own)
+      assert.is_nil(folders)
+      assert.truthy(err.message:find("--workspace '" .. path, 1, true), err.message)
+      assert.matches(why, err.message)
+    end
+  end)
+
+  it("is looked at for a hundred at most", function()
+    local list = json.array {}
+    for i = 1, 101 do list[i] = root .. "/named" end
+    assert.matches("too many", what("turn/start", { runtimeWorkspaceRoots = list }))
+    list[101] = nil
+    assert.is_nil(what("turn/start", { runtimeWorkspaceRoots = list }))
+  end)
+end)
+
 describe("a question", function()
   it("has what a policy needs", function()
     local params = { threadId = "t", turnId = 7, cwd = "/tmp", command = "x" }
     assert.same({
       kind = "client_request", method = "thread/shellCommand", params = params, thread_id = "t",
       cwd = "/tmp", what = "a command would run without being asked about",
-    }, gate.question("request", "thread/shellCommand", params, none))
+    }, gate.question("request", "thread/shellCommand", params, none, named))
   end)
 
   it("is accepted once or declined, and can be told", function()
     local approval = require "codex.approval"
-    local question = gate.question("request", "thread/shellCommand", { command = "rm\27[2J" }, none)
+    local question = gate.question("request", "thread/shellCommand", { command = "rm\27[2J" }, none,
+      named)
     assert.same({ allowed = true }, approval.result(question, "accept"))
     assert.same({ allowed = false }, approval.safe(question))
     assert.is_nil(approval.result(question, "accept_for_session"))
@@ -207,7 +297,8 @@ describe("a question", function()
       { type = "apiKey", apiKey = "a-secret-of-ours" },
       { type = "chatgptAuthTokens", accessToken = "a-secret-of-ours", chatgptAccountId = "x" },
     } do
-      local text = approval.describe(gate.question("request", "account/login/start", params, none))
+      local text = approval.describe(gate.question("request", "account/login/start", params, none,
+        named))
       assert.is_nil(text:find("a-secret-of-ours", 1, true), text)
       assert.truthy(text:find("account/login/start", 1, true))
     end
@@ -215,7 +306,7 @@ describe("a question", function()
 
   it("goes only to policies that name its kind", function()
     local policy = require "codex.policy"
-    local question = gate.question("request", "thread/shellCommand", { command = "x" }, none)
+    local question = gate.question("request", "thread/shellCommand", { command = "x" }, none, named)
     local function decide(on)
       local yes = { name = "p", on = on, decide = function() return "accept" end }
       local decider = policy.decider({ yes }, { log = function() end })

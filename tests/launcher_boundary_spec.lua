@@ -78,25 +78,32 @@ local function begin(client)
   client:send { method = "initialized" }
 end
 
---- Runs body(client, folder, mark) behind the launcher with these arguments, `FOLDER` in them
---- replaced.
-local function behind(version, args, code, body)
-  local folder, remove = program.folder()
-  local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
-  local mark = folder .. "/mark"
-  local model <close> = assert(testing.model { reply = function(request)
+--- A model that wants to leave the mark.
+local function touch(mark)
+  return function(request)
     if request.outputs[1] then return "over" end
     if request.prompt ~= "go" then return "A title" end
     return { exec = { cmd = "touch " .. mark, sandbox_permissions = "require_escalated" } }
-  end })
+  end
+end
+
+--- Runs body(client, folder, mark) behind the launcher with these arguments, `FOLDER` in them
+--- replaced. The model does what `reply` says; `other` is a folder beside the launcher's.
+local function behind(version, args, code, body, reply, other)
+  local folder, remove = program.folder()
+  local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+  local mark = folder .. "/mark"
+  local model <close> = assert(testing.model { reply = reply or touch(mark) })
   local cx <close> = assert(testing.codex { model = model, binary = peers[version],
-    env = { XDG_STATE_HOME = folder .. "/state", XDG_CONFIG_HOME = folder } })
+    env = { XDG_STATE_HOME = folder .. "/state", XDG_CONFIG_HOME = folder .. "/config" } })
   local argv = { program.path, "app-server", table.unpack(args) }
+  for i, word in ipairs(argv) do argv[i] = word:gsub("FOLDER", folder) end
   if code then
     program.write(folder .. "/policy.lua", (code:gsub("FOLDER", folder)), 384)
     table.move({ "--policy", folder .. "/policy.lua" }, 1, 2, #argv + 1, argv)
   end
-  local client = open_client(argv, cx.environment(), folder)
+  for _, path in ipairs { "work", other } do assert(uv.fs_mkdir(folder .. "/" .. path, 448)) end
+  local client = open_client(argv, cx.environment(), folder .. "/work")
   local at_last <close> = client.peer -- luacheck: ignore 211
   begin(client)
   body(client, folder, mark, cx)
@@ -152,7 +159,7 @@ end
 for _, name in ipairs(names) do
   describe("what cannot be read in one way only, before Codex " .. peers.version[name], function()
     it("gets an error, is in the log, and does nothing; the rest goes on", function()
-      behind(name, { "--no-audit", "--record", "recording.jsonl" }, nil,
+      behind(name, { "--no-audit", "--record", "FOLDER/recording.jsonl" }, nil,
         function(client, folder, mark)
           local list = forbidden(mark)
           for _, line in ipairs(list) do client:send(line) end
@@ -454,6 +461,122 @@ for _, name in ipairs(names) do
   end)
 end
 
+-- ---- Folders -----------------------------------------------------------------------------------
+
+local function sh(text, ...) assert(os.execute(text:format(...))) end
+
+--- A folder whose settings have Codex run a program.
+local function make_project(folder, mark)
+  sh("mkdir -p %s/.codex", folder)
+  program.write(folder .. "/.codex/config.toml", ([[
+    [mcp_servers.own]
+    command = "/bin/sh"
+    args = ["-c", "touch %s"]
+  ]]):format(mark), 384)
+end
+
+local may_write = { sandbox = "workspace-write", approvalPolicy = "on-request" }
+
+local function in_folder(path)
+  return { cwd = path, sandbox = may_write.sandbox, approvalPolicy = may_write.approvalPolicy }
+end
+
+local function refusal(answer)
+  return answer.error and answer.error.message or json.encode(answer)
+end
+
+for _, name in ipairs { "latest", "middle" } do
+  describe("a folder with settings of its own, before Codex " .. peers.version[name], function()
+    it("is neither trusted nor obeyed when nobody named it", function()
+      behind(name, { "--strict", "--no-audit" }, nil, function(client, folder, mark, cx)
+        make_project(folder .. "/other", mark)
+        make_project(folder .. "/work", mark)
+        local other = client:request(1, "thread/start", in_folder(folder .. "/other"))
+        local own = client:request(2, "thread/start", in_folder(folder .. "/work"))
+        async.sleep(0.5)
+        assert.is_false(exists(mark))
+        assert.is_nil(files.read(cx.home .. "/config.toml"):find("trust_level", 1, true))
+        assert.truthy(refusal(other):find(folder .. "/other): --workspace names it", 1, true))
+        assert.truthy(refusal(own):find(folder .. "/work/.codex", 1, true), refusal(own))
+      end)
+    end)
+
+    it("is a workspace when it was named", function()
+      local args = { "--strict", "--no-audit", "--workspace", "FOLDER" }
+      behind(name, args, nil, function(client, folder, mark)
+        make_project(folder, mark)
+        assert.is_table(client:request(1, "thread/start", in_folder(folder)).result)
+        assert.is_true(program.eventually(function() return exists(mark) end))
+      end)
+    end)
+  end)
+end
+
+for _, name in ipairs(names) do
+  describe("a folder that commands put another one in place of, before Codex "
+    .. peers.version[name], function()
+    --- Starts a thread in this folder, another one puts a link in its place, the first one writes.
+    local function exchange(client, path, swapping)
+      local answer = client:request(path, "thread/start", in_folder(path))
+      for _, thread in ipairs { swapping, answer.result and answer.result.thread.id } do
+        go(client, thread)
+        client:notification "turn/completed"
+      end
+      return answer
+    end
+
+    it("is no workspace", function()
+      local step, commands = 0, nil
+      local function reply(request)
+        if request.outputs[1] then return "over" end
+        if request.prompt ~= "go" then return "A title" end
+        step = step + 1
+        return { exec = commands[step] }
+      end
+      behind(name, { "--strict", "--no-audit" }, nil, function(client, folder)
+        local target, work = folder .. "/target", folder .. "/work"
+        sh("mkdir -p %s %s/sub; ln -s . %s/link", target, work, work)
+        local swapping = start_thread(client, may_write)
+        for word, why in pairs { sub = "nobody named", link = "could change where" } do
+          step, commands = 0, { ("rm -r %s; ln -s %s %s"):format(word, target, word), "touch mark" }
+          local answer = exchange(client, work .. "/" .. word, swapping)
+          assert.equal(target, uv.fs_readlink(work .. "/" .. word))
+          assert.is_false(exists(target .. "/mark"), word)
+          assert.matches(why, refusal(answer))
+        end
+      end, reply)
+    end)
+  end)
+
+  describe("git before Codex " .. peers.version[name], function()
+    --- A repository whose settings have git run a program for what differs from the remote's.
+    local function make_repository(folder, mark)
+      sh([[exec >/dev/null 2>&1
+        git init -q --bare %s.git; git init -q -b main %s && cd %s || exit 1
+        echo "* filter=own" > .gitattributes; echo 1 > file; git add .
+        git -c user.name=x -c user.email=x@x commit -qm x; git remote add origin %s.git
+        git push -q -u origin main; git config filter.own.clean "touch %s; cat"; echo 2 > file]],
+        folder, folder, folder, folder, mark)
+    end
+
+    it("is not run in a folder that nobody named", function()
+      local args = { "--strict", "--no-audit", "--workspace", "FOLDER/named" }
+      local function prepared(client, folder, mark)
+        make_repository(folder .. "/other", mark)
+        os.remove(mark)
+        local answer = client:request(1, "gitDiffToRemote", { cwd = folder .. "/other" })
+        assert.is_false(exists(mark))
+        assert.matches("nobody named", refusal(answer))
+        make_repository(folder .. "/named", mark)
+        answer = client:request(2, "gitDiffToRemote", { cwd = folder .. "/named" })
+        assert.matches("%+2", answer.result.diff)
+        assert.is_true(exists(mark))
+      end
+      behind(name, args, nil, prepared, nil, "named")
+    end)
+  end)
+end
+
 describe("a thread that was left without approvals", function()
   it("comes back as it was from Codex itself, and not through --strict", function()
     for _, name in ipairs { "latest", "middle" } do
@@ -472,7 +595,7 @@ describe("a thread that was left without approvals", function()
         assert.is_nil(resumed.error, json.encode(resumed))
         assert.equal("never", resumed.result.approvalPolicy)
         again.peer:close()
-        table.insert(argv, "--strict")
+        table.move({ "--strict", "--workspace", folder }, 1, 3, #argv + 1, argv)
         local strict = open_client(argv, env, folder)
         local at_last <close> = strict.peer -- luacheck: ignore 211
         begin(strict)
@@ -482,7 +605,7 @@ describe("a thread that was left without approvals", function()
         end
         for i, method in ipairs { "thread/resume", "thread/fork" } do
           local answer = strict:request(10 + i, method, { threadId = thread, sandbox = "read-only",
-            approvalPolicy = "on-request", approvalsReviewer = "user" })
+            approvalPolicy = "on-request", approvalsReviewer = "user", cwd = folder })
           assert.same({ "on-request", "user", "readOnly" }, { answer.result.approvalPolicy,
             answer.result.approvalsReviewer, answer.result.sandbox.type })
         end

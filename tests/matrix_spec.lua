@@ -45,15 +45,19 @@ local function write_in(session, cwd)
 end
 
 describe("a working folder in which commands would decide the next session", function()
-  it("is a question, and another one is not", function()
-    local session <close> = sessions.open { binary = peers.latest, launcher = { "--strict" } }
+  it("is a question, and one that was named is not", function()
+    local session <close> = sessions.open { binary = peers.latest,
+      launcher = { "--strict", "--workspace", "FOLDER/project" },
+      prepare = function(session)
+        assert(require("codex.files").make_dir(session.folder .. "/project"))
+      end }
     local home = session.cx.environment().HOME
     for _, folder in ipairs {
       session.folder .. "/codex-lua/policy.d", session.home, session.home .. "/rules",
       home .. "/.ssh", home,
     } do
       local problem, written = write_in(session, folder)
-      assert.is_truthy(problem and problem:find "the working folder", folder)
+      assert.is_truthy(problem and problem:find "a folder that nobody named", folder)
       assert.is_false(written, folder)
     end
     local problem, written = write_in(session, session.folder .. "/project")

@@ -434,9 +434,9 @@ from_client.error = from_client.result
 local function gate_question(session, message)
   if not session._strict or message.kind == "result" or message.kind == "error" then return nil end
   local params = decode(message.line).params
-  return require("codex.launcher.gate").question(message.kind, message.method, params, function(id)
-    return id ~= nil and session._threads[id]
-  end)
+  local function knows(id) return id ~= nil and session._threads[id] end
+  return require("codex.launcher.gate").question(message.kind, message.method, params, knows,
+    session._workspaces)
 end
 
 --- Asks the policies about a client's message. True when it may go on.
@@ -671,6 +671,8 @@ end
 ---@field policy_timeout? number seconds (60)
 ---@field strict? boolean where no policy has an opinion the answer is no; the client is not asked,
 ---  and what it may do by itself is what decides nothing
+---@field workspaces? string[] under `strict`: folders in which threads may work, besides the one in
+---  which the server runs; in all others they do when a policy says so
 ---@field middleware? codex.Middleware[]
 ---@field recording? table what takes write(dir, line)
 ---@field audit? table an audit log
@@ -690,13 +692,18 @@ function M.open(given)
     log = function(level, message) log[level]("%s", message) end,
   })
   if not decider then return nil, err end
+  local workspaces
+  if given.strict then
+    workspaces, err = require("codex.launcher.workspaces").open(given.workspaces, given.cwd)
+    if not workspaces then return nil, err end
+  end
   local decides = #policies > 0 or given.strict or false
   local session = setmetatable({
     _fronts = {}, _routes = {}, _asked = {}, _threads = {}, _items = items.new(), _numbers = 0,
     _held = {},
     _over_signal = async.signal(), _introduction = introduction.new(),
     _recording = given.recording, _audit = given.audit, _strict = given.strict,
-    _decides = decides, _shared = given.shared or false,
+    _decides = decides, _workspaces = workspaces, _shared = given.shared or false,
     _looks = decides or given.shared or #list > 0, -- at the server's notifications
     _unread_seconds = given.unread_seconds or UNREAD_SECONDS,
     _stall_seconds = math.min(given.policy_timeout or STALL_SECONDS, STALL_SECONDS),

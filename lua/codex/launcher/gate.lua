@@ -8,17 +8,15 @@
 ---
 --- The methods are those of the schemas that real Codex writes (0.101.0, 0.153.4, 0.169.0).
 
-local files = require "codex.files"
 local json = require "codex.json"
-local uv = require "luv"
 
 local M = {}
 
 -- ---- Values ------------------------------------------------------------------------------------
 
 -- A check gets a value that is there and is not null, which everywhere means that nothing was said:
--- Codex's own interface sends all parameters that it knows, nearly all of them null. It returns
--- what the value does, in words, where that is not harmless.
+-- Codex's own interface sends all parameters that it knows, nearly all of them null. It also gets
+-- the workspaces, and returns what the value does, in words, where that is not harmless.
 
 local function is_table(value) return type(value) == "table" end
 
@@ -103,47 +101,20 @@ end
 local permissions = one_of("commands would run with other permissions (%s)", ":read-only",
   ":workspace")
 
-local function is_within(path, folder)
-  return folder == "/" or path == folder or path:sub(1, #folder + 1) == folder .. "/"
+local function cwd(value, workspaces)
+  if type(value) == "string" then return workspaces:problem(value) end
+  return ("the working folder is no text (%s)"):format(shown(value))
 end
 
---- Where a path leads, also when its last parts are not there yet.
-local function real(path)
-  local found = uv.fs_realpath(path)
-  local parent, name = path:match "^(.*)/([^/]+)/*$"
-  if found or not name then return found or "/" end
-  return real(parent) .. "/" .. name
-end
+local MOST_FOLDERS = 100 -- each of them has to be looked at
 
---- What is written there decides what happens next time: Codex's settings, and the policies.
-local function deciding_folders(home)
-  local codex = os.getenv "CODEX_HOME" or ""
-  return { real(codex ~= "" and codex or home .. "/.codex"), real(files.config_dir()) }
-end
-
---- A folder is no workspace when the user's own is in it, or when it holds what decides: in a
---- workspace commands write without a question.
-local function cwd(value)
-  local home = uv.fs_realpath(files.home() or "/")
-  local path = type(value) == "string" and uv.fs_realpath(value)
-  if not path then return ("the working folder cannot be looked at (%s)"):format(shown(value)) end
-  if not home or is_within(home, path) then
-    return ("the working folder holds the home folder (%s)"):format(path)
-  end
-  for _, folder in ipairs(deciding_folders(home)) do
-    if is_within(folder, path) or is_within(path, folder) then
-      return ("the working folder has settings of Codex, or policies (%s)"):format(path)
-    end
-  end
-  if path:sub(1, #home + 2) == home .. "/." then
-    return ("the working folder is one of settings (%s)"):format(path)
-  end
-end
-
-local function folders(value)
+local function folders(value, workspaces)
   if not is_table(value) then return "the working folders are no list" end
+  local count = 0
   for _, one in pairs(value) do
-    local problem = cwd(one)
+    count = count + 1
+    local problem = count > MOST_FOLDERS and "there are too many working folders"
+      or cwd(one, workspaces)
     if problem then return problem end
   end
 end
@@ -284,7 +255,7 @@ passes("fuzzyFileSearch/sessionStart fuzzyFileSearch/sessionUpdate fuzzyFileSear
 passes("fs/readFile fs/getMetadata fs/readDirectory fs/watch fs/unwatch", "path watchId")
 passes("getUserAgent userInfo getUserSavedConfig", "")
 passes("getConversationSummary", "conversationId rolloutPath")
-passes("gitDiffToRemote", "cwd")
+M.harmless.gitDiffToRemote = { cwd = cwd } -- git does there what the folder's settings say
 passes("listConversations", "cursor pageSize modelProviders")
 
 -- Threads: who they are, what they say and what becomes of them, as long as nothing runs.
@@ -391,7 +362,7 @@ local function is_said(value) return value ~= nil and value ~= json.null end
 
 local function says_settings(params)
   return is_said(params.approvalPolicy) and is_said(params.approvalsReviewer)
-    and (is_said(params.sandbox) or is_said(params.permissions))
+    and (is_said(params.sandbox) or is_said(params.permissions)) and is_said(params.cwd)
 end
 
 local MOST = 20 -- parameters that are told of one by one
@@ -407,7 +378,7 @@ local function is_object(value) return is_table(value) and getmetatable(value) ~
 
 --- Adds { field, what } for each parameter that is not harmless; of a configuration, for each of
 --- its settings.
-local function add_effects(list, known, params, prefix, unknown)
+local function add_effects(list, known, params, prefix, unknown, workspaces)
   for _, name in ipairs(sorted_names(params)) do
     local value, check = params[name], known[name]
     local field = prefix .. tostring(name)
@@ -417,7 +388,7 @@ local function add_effects(list, known, params, prefix, unknown)
     elseif field == "config" and check and is_object(value) then
       add_effects(list, settings_of_config, value, "config.", "a setting would be changed")
     elseif value ~= json.null then
-      local what = check and check(value)
+      local what = check and check(value, workspaces)
       if not check then what = ("%s ('%s')"):format(unknown, shown(name)) end
       if what then list[#list + 1] = { field = field, what = what } end
     end
@@ -425,21 +396,21 @@ local function add_effects(list, known, params, prefix, unknown)
 end
 
 --- The parameters of a message that are not harmless; nil where they are none of an object.
-local function effects_of(method, params, knows)
+local function effects_of(method, params, knows, workspaces)
   local list = {}
   if params == nil or params == json.null then return list end
   if not is_object(params) then return nil end
-  add_effects(list, M.harmless[method], params, "", "a parameter that is not known")
+  add_effects(list, M.harmless[method], params, "", "a parameter that is not known", workspaces)
   if revives[method] and not knows(params.threadId) and not says_settings(params) then
     list[#list + 1] = { field = "threadId", what = "the thread would go on with the settings it "
-      .. "was left with (say approvalPolicy, approvalsReviewer and sandbox)" }
+      .. "was left with (say approvalPolicy, approvalsReviewer, sandbox and cwd)" }
   end
   return list
 end
 
 --- What makes a message of a client a question, in words, and the names of the parameters where it
 --- is these; nil where it is harmless.
-local function effect(kind, method, params, knows)
+local function effect(kind, method, params, knows, workspaces)
   if kind == "notification" then
     local is_known = method == "initialized" and (params == nil or params == json.null
       or is_table(params) and next(params) == nil)
@@ -447,7 +418,7 @@ local function effect(kind, method, params, knows)
   end
   if M.questions[method] then return M.questions[method] end
   if not M.harmless[method] then return "it is not known what this method does" end
-  local list = effects_of(method, params, knows)
+  local list = effects_of(method, params, knows, workspaces)
   if not list then return "the parameters are no object" end
   if #list == 0 then return nil end
   local whats, names = {}, {}
@@ -462,9 +433,10 @@ local function text(value) return type(value) == "string" and value or nil end
 ---@param method string
 ---@param params any
 ---@param knows fun(thread_id: any): boolean? whether the thread was begun here
+---@param workspaces codex.Workspaces
 ---@return codex.ApprovalRequest? question nil where the message is harmless
-function M.question(kind, method, params, knows)
-  local what, names = effect(kind, method, params, knows)
+function M.question(kind, method, params, knows, workspaces)
+  local what, names = effect(kind, method, params, knows, workspaces)
   if not what then return nil end
   local given = is_table(params) and params or {}
   return {

@@ -1,0 +1,157 @@
+--- The folders in which threads of a strict launcher may work without a question: the launcher's
+--- own, and those that the user named.
+---
+--- In a workspace commands write without being asked about, and Codex runs git there. Codex
+--- (0.153.4, 0.169.0) also marks a folder as trusted when a thread that may write starts there, and
+--- from then on obeys the settings in it. So the client does not choose the folder; and as Codex
+--- goes to a folder by its path at each command, no command may change where that path leads.
+
+local E = require "codex.error"
+local files = require "codex.files"
+local uv = require "luv"
+
+local M = {}
+
+---@class codex.Workspaces
+---@field own string the real path of the launcher's own folder
+---@field named table<string, boolean> the real paths of those that the user named
+local Workspaces = {}
+Workspaces.__index = require("codex.base.class").methods(Workspaces)
+
+local function is_within(path, folder)
+  return folder == "/" or path == folder or path:sub(1, #folder + 1) == folder .. "/"
+end
+
+--- Where a path leads, also when its last parts are not there yet.
+local function real(path)
+  local found = uv.fs_realpath(path)
+  local parent, name = path:match "^(.*)/([^/]+)/*$"
+  if found or not name then return found or "/" end
+  return real(parent) .. "/" .. name
+end
+
+--- The folders above a path, the nearest one first, without `/`.
+local function parents(path)
+  return function()
+    path = path:match "^(.+)/[^/]*$"
+    return path
+  end
+end
+
+local function short(text)
+  return #text > 200 and text:sub(1, utf8.offset(text, 0, 200) - 1) .. "..." or text
+end
+
+-- ---- What the client says ----------------------------------------------------------------------
+
+--- Commands write in workspaces and in folders for temporary files.
+function Workspaces:_is_writable(path)
+  for folder in pairs(self._writable) do
+    if is_within(path, folder) then return true end
+  end
+  return false
+end
+
+--- A link in a place where commands write leads elsewhere as soon as one of them wants it to.
+function Workspaces:_is_steady(path, found)
+  path = path:match "^(.-)/*$"
+  if path == found or path == "" then return true end
+  if (path .. "/"):find "/%.%.?/" then return false end
+  for parent in parents(path) do
+    if self:_is_writable(real(parent)) then return false end
+  end
+  return true
+end
+
+--- Settings of a project that Codex would obey in the launcher's own folder.
+function Workspaces:_settings()
+  local folder = self.own
+  while folder do
+    local path = (folder == "/" and "" or folder) .. "/.codex"
+    if uv.fs_lstat(path) and real(path) ~= self._codex_home then return path end
+    folder = folder ~= "/" and (folder:match "^(.+)/[^/]+$" or "/") or nil
+  end
+end
+
+--- What is written there decides what happens next time: the user's own, Codex's settings, and the
+--- policies.
+function Workspaces:_problem_of_own()
+  local own, home = self.own, self._home
+  if is_within(home, own) then
+    return ("the working folder holds the home folder (%s)"):format(own)
+  end
+  for _, folder in ipairs { self._codex_home, self._config } do
+    if is_within(folder, own) or is_within(own, folder) then
+      return ("the working folder has settings of Codex, or policies (%s)"):format(own)
+    end
+  end
+  if own:sub(1, #home + 2) == home .. "/." then
+    return ("the working folder is one of settings (%s)"):format(own)
+  end
+  local settings = self:_settings()
+  if settings then
+    return ("Codex would obey %s in the working folder: --workspace %s allows it"):format(settings,
+      own)
+  end
+end
+
+--- Why a working folder is not harmless; nil where it is.
+---@param path string as the client says it
+---@return string? problem
+function Workspaces:problem(path)
+  local found = path:find "^/" and not path:find "%z" and uv.fs_realpath(path)
+  if not found then
+    return ("the working folder cannot be looked at (%s)"):format(short(path))
+  end
+  if found ~= self.own and not self.named[found] then
+    return ("commands would run in a folder that nobody named (%s): --workspace names it"):format(
+      short(found))
+  end
+  if not self:_is_steady(path, found) then
+    return ("commands could change where the working folder leads (%s): it is %s"):format(
+      short(path), short(found))
+  end
+  return not self.named[found] and self:_problem_of_own() or nil
+end
+
+-- ---- What the user says ------------------------------------------------------------------------
+
+local function refuse(path, why, ...)
+  return nil, E.new("io", ("--workspace '%s': %s"):format(path, why:format(...)))
+end
+
+function Workspaces:_add(path)
+  local found, why = uv.fs_realpath(path)
+  if not found then return refuse(path, "%s", (why:gsub("^%u+: ", ""))) end
+  if (uv.fs_stat(found) or {}).type ~= "directory" then return refuse(path, "it is no folder") end
+  if is_within(self._home, found) then return refuse(path, "it holds the home folder") end
+  if is_within(self._codex_home, found) then return refuse(path, "it holds CODEX_HOME") end
+  self.named[found], self._writable[found] = true, true
+  return true
+end
+
+--- Looks at the folders once: what they lead to later is another folder.
+---@param named? string[] folders that the user named
+---@param own? string the launcher's own folder, where it is not the one of the process
+---@return codex.Workspaces?
+---@return codex.Error?
+function M.open(named, own)
+  local has_home, home = pcall(files.home)
+  if not has_home then return nil, E.new("io", E.text(home)) end
+  local codex_home, temporary = os.getenv "CODEX_HOME" or "", os.getenv "TMPDIR" or ""
+  local self = setmetatable({
+    own = real(own or uv.cwd() or "/"), named = {},
+    _home = real(home), _config = real(files.config_dir()),
+    _codex_home = real(codex_home ~= "" and codex_home or home .. "/.codex"),
+    _writable = { [real "/tmp"] = true },
+  }, Workspaces)
+  self._writable[self.own] = true
+  if temporary:find "^/" then self._writable[real(temporary)] = true end
+  for _, path in ipairs(named or {}) do
+    local ok, err = self:_add(path)
+    if not ok then return nil, err end
+  end
+  return self
+end
+
+return M
