@@ -26,7 +26,7 @@ LINT_PACKAGES = clang-format clang-tidy lua-check
 # ---- Names ----------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings
 PKG  := lua5.4-luv lua5.4 libuv libcjson
-LIBS := $(shell pkg-config --libs $(PKG) 2>/dev/null)
+LIBS := $(shell pkg-config --libs $(PKG) 2>/dev/null) -lm
 # The program has Lua inside, as Debian's lua5.4 does, which saves a tenth of its start: all of Lua,
 # since C modules call what we do not. The library shares the one of whoever embeds it.
 PROGRAM_LIBS := -Wl,-Bstatic -llua5.4-luv -Wl,--whole-archive -llua5.4 -Wl,--no-whole-archive \
@@ -163,9 +163,10 @@ $(BUILD)/core/%_test: tests/core/%_test.c tests/core/test.h $(BUILD)/libcodexlua
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(ALL_CFLAGS) -o $@ $< $(BUILD)/libcodexlua.a $(LIBS)
 
-check: ## lint and test
+check: ## lint, the C tests in other builds, and test
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory builds
 	@$(MAKE) --no-print-directory test
 
 lint: ## clang-format, clang-tidy, luacheck
@@ -189,6 +190,16 @@ ASAN_SPECS  = $(if $(filter tests,$(SPECS)),$(filter-out $(LIVE),$(wildcard test
 asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
 	@$(ASAN) all core-tests
 	@$(ASAN) suite SPECS="$(ASAN_SPECS)"
+
+# Each survives what the usual build survives by chance.
+builds: deps ## the C tests as other builds have them: -O0, without inlining, by clang
+	$(call need,clang)
+	@$(MAKE) --no-print-directory BUILD=build/O0 CFLAGS="-O0 -g" variant
+	@$(MAKE) --no-print-directory BUILD=build/noinline CFLAGS="-O2 -g -fno-inline" variant
+	@$(MAKE) --no-print-directory BUILD=build/clang CC=clang variant
+
+variant: $(BUILD)/codex-lua core-tests
+	@$(BUILD)/codex-lua -e "os.exit(0)" && $(BUILD)/codex-lua --version
 
 SPINE    := $(foreach s,async proc json lines link log error options host layers,tests/$(s)_spec.lua)
 VALGRIND := valgrind -q --child-silent-after-fork=yes --error-exitcode=9 --leak-check=full \

@@ -44,7 +44,8 @@ typedef struct cx_limit {
 typedef struct cx_env {
   uv_loop_t *loop;
   lua_State *L;       /* the main thread: callbacks run on it */
-  lua_State *running; /* the coroutine of the task that runs, or NULL */
+  lua_State *task;    /* the coroutine of the task that runs, or NULL */
+  lua_State *running; /* the innermost coroutine that runs, or NULL */
   cx_limit limit;     /* of what runs */
   cx_log *log;
   cx_live live;                                                /* the list's head */
@@ -54,6 +55,9 @@ typedef struct cx_env {
 /* Makes `env` the environment of this state, and the one it belongs to. */
 void cx_bind_open(lua_State *L, cx_env *env);
 cx_env *cx_bind_env(lua_State *L);
+
+/* Has coroutine.resume and coroutine.wrap say who runs. */
+void cx_bind_coroutine(lua_State *L);
 
 void cx_live_add(cx_env *env, cx_live *live);
 void cx_live_remove(cx_live *live);

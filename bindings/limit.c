@@ -48,7 +48,7 @@ static void on_count(lua_State *L, lua_Debug *ar) {
   }
   limit->mercy = ++limit->strikes < STRIKES ? MERCY : 0;
   cx_limit_hook(L, limit->mercy == 0);
-  if (limit->mercy == 0 && env->running) cx_limit_hook(env->running, true);
+  if (limit->mercy == 0 && env->task) cx_limit_hook(env->task, true);
   end_it(L);
 }
 

@@ -1,7 +1,6 @@
 /* What the scheduler in codex.async needs from C: who runs, and what is still live.
  *
- * The host must know the running coroutine so that an interrupt can reach a script that never
- * waits. */
+ * The environment knows the task that runs, so that a time limit can reach it from within. */
 #include "bind.h"
 #include "modules.h"
 #include "watchdog.h"
@@ -12,7 +11,7 @@ static const int64_t GRACE = 2000000000; /* for tidying up */
 /* running(thread | nil): said by the scheduler around every resumption */
 static int task_running(lua_State *L) {
   cx_env *env = lua_touserdata(L, lua_upvalueindex(1));
-  env->running = lua_tothread(L, 1);
+  env->task = lua_tothread(L, 1);
   return 0;
 }
 

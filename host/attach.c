@@ -1,6 +1,7 @@
 /* One loop inside another; see attach.h. */
 #include "attach.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "err.h"
@@ -12,10 +13,21 @@ struct cx_attach {
   uv_poll_t poll;       /* the inner loop's own epoll descriptor */
   uv_timer_t timer;     /* its next timer */
   uv_prepare_t prepare; /* looks anew before the outer loop blocks */
+  void (*on_turned)(void *user);
+  void *user;
   int closed;
 };
 
-static void turn(cx_attach *attach) { uv_run(attach->inner, UV_RUN_NOWAIT); }
+static bool is_closing(const cx_attach *attach) {
+  return uv_is_closing((const uv_handle_t *)&attach->prepare) != 0;
+}
+
+/* Whether there is still an inner loop afterwards. */
+static bool turn(cx_attach *attach) {
+  uv_run(attach->inner, UV_RUN_NOWAIT);
+  attach->on_turned(attach->user);
+  return !is_closing(attach);
+}
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
   (void)status;
@@ -23,7 +35,10 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   turn(poll->data);
 }
 
-static void on_timer(uv_timer_t *timer) { turn(timer->data); }
+static void on_timer(uv_timer_t *timer) {
+  uv_unref((uv_handle_t *)timer);
+  turn(timer->data);
+}
 
 static void keep_alive(uv_handle_t *handle, int alive) {
   if (alive)
@@ -36,7 +51,7 @@ static void keep_alive(uv_handle_t *handle, int alive) {
  * ask how long the outer loop may sleep. */
 static void on_prepare(uv_prepare_t *prepare) {
   cx_attach *attach = prepare->data;
-  turn(attach);
+  if (uv_has_ref((uv_handle_t *)&attach->timer) || !turn(attach)) return; /* woken: at once */
   keep_alive((uv_handle_t *)&attach->poll, uv_loop_alive(attach->inner));
   int timeout = uv_backend_timeout(attach->inner);
   if (timeout >= 0)
@@ -45,7 +60,8 @@ static void on_prepare(uv_prepare_t *prepare) {
     uv_timer_stop(&attach->timer);
 }
 
-int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner) {
+int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner,
+                   void (*on_turned)(void *user), void *user) {
   cx_attach *attach = calloc(1, sizeof *attach);
   if (!attach) return CX_EMEMORY;
   int rc = uv_poll_init(outer, &attach->poll, uv_backend_fd(inner));
@@ -56,6 +72,8 @@ int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner) {
   uv_timer_init(outer, &attach->timer);
   uv_prepare_init(outer, &attach->prepare);
   attach->inner = inner;
+  attach->on_turned = on_turned;
+  attach->user = user;
   attach->poll.data = attach->timer.data = attach->prepare.data = attach;
   uv_unref((uv_handle_t *)&attach->timer);
   uv_unref((uv_handle_t *)&attach->prepare);
@@ -63,6 +81,12 @@ int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner) {
   uv_prepare_start(&attach->prepare, on_prepare);
   *out = attach;
   return 0;
+}
+
+void cx_attach_wake(cx_attach *attach) {
+  if (is_closing(attach)) return;
+  uv_timer_start(&attach->timer, on_timer, 0, 0);
+  uv_ref((uv_handle_t *)&attach->timer);
 }
 
 static void on_closed(uv_handle_t *handle) {

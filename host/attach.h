@@ -7,8 +7,13 @@
 
 typedef struct cx_attach cx_attach;
 
-/* 0, CX_EMEMORY or a uv code. The outer loop stays alive as long as the inner one is. */
-int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner);
+/* `on_turned` is called after each turn of the inner loop, outside of it, and may end all this. 0,
+ * CX_EMEMORY or a uv code. The outer loop stays alive as long as the inner one is. */
+int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner,
+                   void (*on_turned)(void *user), void *user);
+
+/* Has the inner loop turned soon, although it may have nothing to do. */
+void cx_attach_wake(cx_attach *attach);
 
 /* Ends it; its handles close on the next turns of the outer loop, and free it then. */
 void cx_attach_close(cx_attach *attach);

@@ -38,7 +38,7 @@ typedef struct cx_host_options {
 } cx_host_options;
 
 /* How a script ended. `code` is the exit code a program would have: 0, 1 (it failed), what it gave
- * to os.exit, 130 (interrupted). */
+ * to os.exit, 130 (interrupted). It may start the next script, or close the host. */
 typedef void (*cx_host_done)(void *user, int code);
 
 /* CX_EMEMORY, or a libuv code. `options` may be NULL. */
@@ -55,7 +55,9 @@ int cx_host_run_file(cx_host *host, const char *path, int argc, char **argv);
 int cx_host_run_string(cx_host *host, const char *code, const char *name, int argc, char **argv);
 
 /* Starts a script and returns; the caller runs its loop. `done` comes from the loop, or from
- * cx_host_close, exactly once, unless this failed. One script at a time. */
+ * cx_host_close, exactly once, unless this failed; never from in here. One script at a time; the
+ * next one finds the host as the first did, whether this one ended, was interrupted, or left
+ * through os.exit: what that left open is ended first. */
 int cx_host_start_file(cx_host *host, const char *path, int argc, char **argv, cx_host_done done,
                        void *user);
 int cx_host_start_string(cx_host *host, const char *code, const char *name, int argc, char **argv,
@@ -66,7 +68,8 @@ int cx_host_start_string(cx_host *host, const char *code, const char *name, int 
 int cx_host_post(cx_host *host, const char *event, const char *payload, size_t n);
 
 /* Asks the script to end: the first call cancels it and lets children end, the second kills them.
- * May be called from a signal handler. */
+ * May be called from a signal handler, until cx_host_close returns; a host that ends its process
+ * takes it after that, too, and does nothing. */
 void cx_host_interrupt(cx_host *host);
 
 /* What went wrong last, in words; "" when nothing did. Valid until the next call. */
@@ -75,8 +78,11 @@ const char *cx_host_error(const cx_host *host);
 /* The Lua state, for an embedder that knows Lua. */
 struct lua_State *cx_host_lua(cx_host *host);
 
-/* Cancels what runs, waits for it, frees everything. 0, or CX_ELEAK when the loop still held
- * something. NULL is allowed. */
+/* Cancels what runs, waits for it, for ten seconds at most, and closes it then; frees everything.
+ * CX_ELEAK when something does not end even so, in another ten (a child that has become another
+ * user's, a request in the thread pool): the memory of this host is then left as it is. A host on
+ * the caller's loop needs a turn of that loop afterwards. Not from a function that the script has
+ * called. NULL is allowed. */
 int cx_host_close(cx_host *host);
 
 /* The symbolic name and the meaning of a negative code; never NULL. */

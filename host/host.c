@@ -101,7 +101,7 @@ static int64_t now_ms(void) {
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Runs every thousand instructions of a task that was running when an interrupt came. */
+/* Runs every thousand instructions of a coroutine that was running when an interrupt came. */
 static void on_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   cx_host *host = (cx_host *)cx_bind_env(L);
@@ -113,11 +113,13 @@ static void on_hook(lua_State *L, lua_Debug *ar) {
   luaL_error(L, "interrupted");
 }
 
+/* Without a task it is a callback of luv that runs, on the main state, if anything. */
 void cx_host_interrupt(cx_host *host) {
+  if (host->closed) return;
   host->interrupted_at = now_ms();
   host->interrupts++;
   lua_State *running = host->env.running;
-  if (running) lua_sethook(running, on_hook, LUA_MASKCOUNT, 1000);
+  lua_sethook(running ? running : host->env.L, on_hook, LUA_MASKCOUNT, 1000);
   uv_async_send(&host->wakeup);
 }
 
@@ -137,16 +139,91 @@ static void on_wakeup(uv_async_t *async) {
   if (!host->running) uv_stop(async->loop); /* only what the script left keeps the loop alive */
 }
 
+/* ---- Ending what a script holds -------------------------------------------------------------- */
+
+static bool tasks_left(cx_host *host) {
+  int count;
+  return ask_scheduler(host, "count", &count) == 0 && count > 0;
+}
+
+static void on_deadline(uv_timer_t *timer) {
+  cx_host *host = timer->data;
+  host->is_late = true;
+  uv_stop(timer->loop);
+}
+
+/* From now on the loop is turned for so long at most, whatever is in it. */
+static void begin_deadline(cx_host *host) {
+  host->is_late = false;
+  uv_update_time(&host->loop);
+  uv_timer_start(&host->deadline, on_deadline, SHUTDOWN_MS, 0);
+}
+
+/* Cancels every task and gives them a bounded time to end what they hold. When the time is over,
+ * what they wait for is closed under them. */
+static void end_tasks(cx_host *host) {
+  begin_deadline(host);
+  uv_unref((uv_handle_t *)&host->deadline); /* nobody waits for a task that nothing can wake */
+  tell_scheduler(host, "shutdown");
+  while (tasks_left(host) && !host->is_late && uv_run(&host->loop, UV_RUN_ONCE) != 0) continue;
+}
+
+static bool has_live(const cx_host *host) { return host->env.live.next != &host->env.live; }
+
+/* Whether there is a scheduler, which an open that failed may not have come to. */
+static bool is_scheduled(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  bool is_there = lua_getfield(L, -1, "codex.async") == LUA_TTABLE;
+  lua_pop(L, 2);
+  return is_there;
+}
+
+/* Ends what the script holds: tasks, children, whatever is in the loop. What does not end in time
+ * is left: a child, say, that has become another user's. */
+static void end_script(cx_host *host) {
+  if (is_scheduled(host->env.L)) end_tasks(host);
+  close_all_live(&host->env);
+  begin_deadline(host);
+  uv_ref((uv_handle_t *)&host->deadline);
+  while (has_live(host) && !host->is_late) uv_run(&host->loop, UV_RUN_ONCE);
+  uv_timer_stop(&host->deadline);
+}
+
+/* ---- The end of a script --------------------------------------------------------------------- */
+
+static bool is_over(const cx_host *host) {
+  return host->exiting || host->interrupts > 0 || (!host->running && host->code != 0);
+}
+
+/* `done` is told when nothing of ours is being called: it may close the host, or start the next
+ * script. */
+static void tell_done(void *user) {
+  cx_host *host = user;
+  cx_host_done done = host->done;
+  if (host->running || !done) return;
+  host->done = NULL;
+  done(host->done_user, host->code);
+}
+
+static void finish(cx_host *host, int code) {
+  if (!host->running) return;
+  host->running = false;
+  if (!host->exiting) host->code = code;
+  if (host->interrupts > 0) host->code = 130;
+  if (host->attach && !host->closing) cx_attach_wake(host->attach);
+}
+
 /* ---- Opening --------------------------------------------------------------------------------- */
 
 static int open_loop(cx_host *host, uv_loop_t *outer) {
   int rc = uv_loop_init(&host->loop);
   if (rc != 0) return rc;
   uv_async_init(&host->loop, &host->wakeup, on_wakeup);
+  uv_timer_init(&host->loop, &host->deadline);
   uv_unref((uv_handle_t *)&host->wakeup);
-  host->wakeup.data = host;
+  host->wakeup.data = host->deadline.data = host;
   host->env.loop = &host->loop;
-  return outer ? cx_attach_open(&host->attach, outer, &host->loop) : 0;
+  return outer ? cx_attach_open(&host->attach, outer, &host->loop, tell_done, host) : 0;
 }
 
 static void *allocate(void *user, void *block, size_t old, size_t size) {
@@ -213,15 +290,6 @@ struct lua_State *cx_host_lua(cx_host *host) {
 
 /* ---- Running --------------------------------------------------------------------------------- */
 
-static void finish(cx_host *host, int code) {
-  if (!host->running) return;
-  host->running = false;
-  if (!host->exiting) host->code = code;
-  if (host->interrupts > 0) host->code = 130;
-  if (host->done) host->done(host->done_user, host->code);
-  host->done = NULL;
-}
-
 /* done(ok, message): the scheduler says that the main task has ended */
 static int on_main_done(lua_State *L) {
   cx_host *host = (cx_host *)cx_bind_env(L);
@@ -269,15 +337,24 @@ static int start_main(lua_State *L) {
   return 0;
 }
 
+/* Makes the host as it was for the first script. One that ended itself, or was interrupted, has
+ * left what it held. */
+static void begin(cx_host *host) {
+  if (is_over(host)) end_script(host);
+  cx__state_begin(host->env.L);
+  host->interrupts = host->handled = host->code = 0;
+  host->exiting = host->failed = host->leaves = false;
+}
+
 /* The loaded chunk is on the stack: starts it as the main task. */
 static int start(cx_host *host, const char *name, int argc, char **argv, cx_host_done done,
                  void *user) {
   arguments a = {name, argc, argv};
-  host->failed = false;
-  host->code = 0;
+  begin(host);
   host->done = done;
   host->done_user = user;
   int rc = protect(host, start_main, &a, 1, 0);
+  if (rc == 0 && host->attach) cx_attach_wake(host->attach);
   if (rc == 0) return 0;
   host->running = false; /* it did not come far enough for `done` */
   host->done = NULL;
@@ -305,16 +382,7 @@ int cx_host_start_string(cx_host *host, const char *code, const char *name, int 
   return rc ? rc : start(host, name, argc, argv, done, user);
 }
 
-static bool is_over(const cx_host *host) {
-  return host->exiting || host->interrupts > 0 || (!host->running && host->code != 0);
-}
-
 /* ---- What a script leaves -------------------------------------------------------------------- */
-
-static bool tasks_left(cx_host *host) {
-  int count;
-  return ask_scheduler(host, "count", &count) == 0 && count > 0;
-}
 
 /* Has the peers that nobody hears of keep the loop alive, or not; whether there are any. */
 static bool hold_unheard(cx_host *host, bool hold) {
@@ -406,65 +474,51 @@ static void close_handle(uv_handle_t *handle, void *host) {
   if (!uv_is_closing(handle)) uv_close(handle, NULL);
 }
 
-static void on_deadline(uv_timer_t *timer) {
-  cx_host *host = timer->data;
-  close_all_live(&host->env);
-  uv_stop(timer->loop);
-  timer->data = NULL;
+static void close_others(uv_handle_t *handle, void *host) {
+  if (handle != (uv_handle_t *)&((cx_host *)host)->deadline) close_handle(handle, host);
 }
 
-/* Cancels every task and gives them a bounded time to end what they hold. When
- * the time is over, what they wait for is closed under them. */
-static void end_tasks(cx_host *host) {
-  uv_timer_t deadline;
-  uv_timer_init(&host->loop, &deadline);
-  deadline.data = host;
-  uv_timer_start(&deadline, on_deadline, SHUTDOWN_MS, 0);
-  uv_unref((uv_handle_t *)&deadline); /* nobody waits for a task that nothing can wake */
-  tell_scheduler(host, "shutdown");
-  while (tasks_left(host) && deadline.data && uv_run(&host->loop, UV_RUN_ONCE) != 0) continue;
-  uv_close((uv_handle_t *)&deadline, NULL);
-  uv_run(&host->loop, UV_RUN_NOWAIT);
+/* Closes all that is in the loop but the deadline. A stop may be pending from before: then the loop
+ * returns at once, and is turned again. False where something does not end: a request in the thread
+ * pool may take for ever. */
+static bool close_handles(cx_host *host) {
+  uv_walk(&host->loop, close_others, host);
+  begin_deadline(host);
+  uv_unref((uv_handle_t *)&host->deadline);
+  while (!host->is_late && uv_run(&host->loop, UV_RUN_ONCE) != 0) continue;
+  return !host->is_late;
 }
 
-static bool has_live(const cx_host *host) { return host->env.live.next != &host->env.live; }
-
-/* Ends what the script holds: tasks, children, whatever is in the loop. */
-static void end_script(cx_host *host) {
-  lua_State *L = host->env.L;
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  bool scheduled = lua_getfield(L, -1, "codex.async") == LUA_TTABLE;
-  lua_pop(L, 2);
-  if (scheduled) end_tasks(host);
-  close_all_live(&host->env);
-  while (has_live(host)) uv_run(&host->loop, UV_RUN_ONCE);
-  uv_walk(&host->loop, close_handle, host);
-  uv_run(&host->loop, UV_RUN_DEFAULT);
+static int close_loop(cx_host *host) {
+  if (!close_handles(host)) return CX_ELEAK;
+  uv_close((uv_handle_t *)&host->deadline, NULL);
+  while (uv_run(&host->loop, UV_RUN_DEFAULT) != 0) continue;
+  return uv_loop_close(&host->loop) == 0 ? 0 : CX_ELEAK;
 }
 
-static void close_state(cx_host *host) {
-  lua_close(host->env.L);
+/* What does not end uses the memory of the rest, which is then left as it is. */
+static int free_host(cx_host *host) {
+  if (host->env.L) {
+    if (has_live(host) || !close_handles(host)) return CX_ELEAK;
+    lua_close(host->env.L);
+  }
+  if (host->env.loop && close_loop(host) != 0) return CX_ELEAK;
   cx_pool_free(&host->pool);
   cx_buf_free(&host->warning);
-  uv_run(&host->loop, UV_RUN_NOWAIT);
+  cx_log_free(&host->log);
+  free(host->error);
+  host->error = NULL;
+  if (!host->ends_process) free(host); /* or a signal may still come, and finds it closed */
+  return 0;
 }
 
 int cx_host_close(cx_host *host) {
-  if (!host) return 0;
-  int rc = 0;
+  if (!host || host->closing) return 0;
   host->closing = true;
   if (host->attach) cx_attach_close(host->attach);
   if (host->env.L) end_script(host);
-  if (host->leaves) return 0;
-  if (host->env.loop) {
-    if (host->env.L) close_state(host);
-    finish(host, host->code);
-    uv_walk(&host->loop, close_handle, host);
-    uv_run(&host->loop, UV_RUN_DEFAULT);
-    rc = uv_loop_close(&host->loop) == 0 ? 0 : CX_ELEAK;
-  }
-  cx_log_free(&host->log);
-  free(host->error);
-  free(host);
-  return rc;
+  host->closed = true;
+  finish(host, host->code);
+  tell_done(host);
+  return host->leaves ? 0 : free_host(host);
 }

@@ -68,13 +68,16 @@ static int open_luv(lua_State *L) {
 /* ---- The state ------------------------------------------------------------------------------ */
 
 /* Says to Lua that everything is to unwind: every wait looks, which is too often for a call. */
-static void tell_exiting(lua_State *L) {
+static void tell_exiting(lua_State *L, bool exiting) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   if (lua_getfield(L, -1, "codex.core.host") == LUA_TTABLE) {
-    lua_pushboolean(L, 1);
+    lua_pushboolean(L, exiting);
     lua_setfield(L, -2, "exiting");
   }
+  lua_pop(L, 2);
 }
+
+void cx__state_begin(lua_State *L) { tell_exiting(L, false); }
 
 /* os.exit([code [, close]]) ends the script from anywhere: remembers the code, stops the loop,
  * unwinds. What is open is always closed; close = false leaves the Lua state, which the program
@@ -84,7 +87,7 @@ static int os_exit(lua_State *L) {
   host->leaves = host->ends_process && lua_isboolean(L, 2) && !lua_toboolean(L, 2);
   host->code = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, 0);
   host->exiting = true;
-  tell_exiting(L);
+  tell_exiting(L, true);
   uv_stop(&host->loop);
   lua_pushlightuserdata(L, (void *)(uintptr_t)&exit_key);
   return lua_error(L);
@@ -134,6 +137,7 @@ int cx__state_fill(lua_State *L) {
   lua_pushboolean(L, 1); /* LUA_PATH and LUA_CPATH are the user's, not the repository's we run in */
   lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
   luaL_openlibs(L);
+  cx_bind_coroutine(L);
   set_search_paths(L, &host->paths);
   cx__state_preload(L, "luv", open_luv);
   for (const cx_boot_module *m = cx_boot_modules; m->name; m++)

@@ -21,6 +21,7 @@ struct cx_host {
   cx_env env; /* first: bindings' on_failure finds its host through it */
   uv_loop_t loop;
   uv_async_t wakeup;
+  uv_timer_t deadline; /* of ending what a script holds */
   cx_pool pool;
   cx_buf warning; /* what warn() has said of a message so far */
   bool warns;
@@ -36,14 +37,19 @@ struct cx_host {
   int handled;            /* of these, how many the loop has seen */
   _Atomic int64_t interrupted_at;
   bool running, exiting, failed, closing;
-  bool ends_process; /* cx_host_options */
-  bool leaves;       /* its memory to the system: the script said os.exit(code, false) */
+  bool is_late;       /* the deadline has passed */
+  atomic_bool closed; /* too late for an interrupt */
+  bool ends_process;  /* cx_host_options */
+  bool leaves;        /* its memory to the system: the script said os.exit(code, false) */
   int code;
 };
 
 /* A lua_CFunction that fills an empty state: libraries, search paths, our modules, os.exit. Its
  * argument is the host as a light userdata. */
 int cx__state_fill(lua_State *L);
+
+/* Takes back what os.exit said to Lua. */
+void cx__state_begin(lua_State *L);
 
 void cx__state_preload(lua_State *L, const char *name, lua_CFunction open);
 

@@ -135,6 +135,109 @@ static void test_close_while_it_runs(void) {
   CHECK(uv_loop_close(&loop) == 0, "nothing is left");
 }
 
+/* What a program does in `done`, as the user of a started script. */
+typedef struct {
+  cx_host *host;
+  int count, close_code;
+  bool inside; /* of cx_host_start_string */
+} runs;
+
+static void start_next(runs *r, const char *script);
+
+static const char *const scripts[] = {
+    "return 1",
+    "os.exit(5)",
+    "local codex = require 'codex'; codex.spawn(function() codex.sleep(60) end); os.exit(6)",
+    "leaked = require('codex').proc.spawn { 'sleep', '60' }; os.exit(7)",
+    "require('luv').new_timer():start(1, 1, function() error 'too late' end) os.exit(8)",
+    "error 'no'",
+    "require('codex').sleep(0.001)",
+    "assert(#require('codex.core.task').live() == 0) require('codex').sleep(0.005) return 2",
+};
+
+enum { SCRIPTS = sizeof scripts / sizeof *scripts };
+
+static const int codes_of[SCRIPTS] = {0, 5, 6, 7, 8, 1, 0, 0};
+
+static void on_run_done(void *user, int code) {
+  runs *r = user;
+  CHECK(!r->inside, "done within start, script %d", r->count);
+  CHECK(code == codes_of[r->count], "script %d: %d", r->count, code);
+  r->count++;
+  if (r->count < SCRIPTS)
+    start_next(r, scripts[r->count]);
+  else
+    r->close_code = cx_host_close(r->host);
+}
+
+static void start_next(runs *r, const char *script) {
+  r->inside = true;
+  int rc = cx_host_start_string(r->host, script, "=next", 0, NULL, on_run_done, r);
+  r->inside = false;
+  CHECK(rc == 0, "%s: %d", script, rc);
+}
+
+static void test_one_after_the_other(void) {
+  uv_loop_t loop;
+  uv_loop_init(&loop);
+  log_text log = {""};
+  runs r = {.host = open_host(&loop, &log), .close_code = -1};
+  start_next(&r, scripts[0]);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  CHECK(r.count == SCRIPTS, "%d scripts", r.count);
+  CHECK(r.close_code == 0, "closed in done: %d", r.close_code);
+  CHECK(uv_loop_close(&loop) == 0, "nothing is left");
+}
+
+static cx_host *interrupted;
+
+/* As the handler of a signal would that comes right now. */
+static int interrupt_now(lua_State *L) {
+  (void)L;
+  cx_host_interrupt(interrupted);
+  return 0;
+}
+
+static int open_interrupt(lua_State *L) {
+  lua_pushcfunction(L, interrupt_now);
+  return 1;
+}
+
+/* Where an interrupt finds a script. */
+static const char *const places[] = {
+    "stop() require('codex').sleep(60)",
+    "stop() while true do end",
+    "coroutine.wrap(function() stop() while true do end end)()",
+    "local function deep(n) if n == 0 then stop() while true do end end "
+    "coroutine.wrap(deep)(n - 1) end deep(20)",
+    "local co = coroutine.create(function() stop() while true do end end) "
+    "coroutine.resume(co) require('codex').sleep(60)",
+    "require('luv').new_timer():start(1, 0, function() stop() while true do end end) "
+    "require('codex').sleep(60)",
+    "require('luv').new_timer():start(1, 0, coroutine.wrap(function() stop() while true do end "
+    "end)) require('codex').sleep(60)",
+    "local n = 0 while n < 5 do stop() if not pcall(function() while true do end end) then "
+    "n = n + 1 end end require('codex').sleep(60)",
+    "for _ = 1, 5 do pcall(coroutine.wrap(function() stop() while true do end end)) end "
+    "require('codex').sleep(60)",
+};
+
+static void test_interrupted_anywhere(void) {
+  log_text log = {""};
+  interrupted = open_host(NULL, &log);
+  cx_host_register(interrupted, "stop", open_interrupt);
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    char script[400];
+    snprintf(script, sizeof script, "local stop = require 'stop' %s", places[i]);
+    int code = cx_host_run_string(interrupted, script, "=script", 0, NULL);
+    CHECK(code == 130, "%s: %d", places[i], code);
+    code =
+        cx_host_run_string(interrupted, "return require('codex').sleep(0.001)", "=next", 0, NULL);
+    CHECK(code == 0, "after %s: %d %s", places[i], code, cx_host_error(interrupted));
+  }
+  CHECK(cx_host_close(interrupted) == 0, "close");
+}
+
 static void interrupt(uv_timer_t *timer) {
   cx_host_interrupt(timer->data);
   uv_close((uv_handle_t *)timer, NULL);
@@ -163,5 +266,7 @@ int main(void) {
   test_several_on_one_loop();
   test_close_while_it_runs();
   test_interrupt();
+  test_one_after_the_other();
+  test_interrupted_anywhere();
   return report("host_test");
 }
