@@ -156,7 +156,7 @@ core-tests: $(CORE_TESTS)
 	@for t in $(CORE_TESTS); do $$t || exit 1; done
 
 suite: # the specs alone, as they are built now
-	@$(RUN) WRAP="$(WRAP)" JOBS="$(JOBS)" SPEC_TIMEOUT="$(SPEC_TIMEOUT)" \
+	@$(RUN) INTERRUPTS="$(INTERRUPTS)" WRAP="$(WRAP)" JOBS="$(JOBS)" SPEC_TIMEOUT="$(SPEC_TIMEOUT)" \
 	  $(BUILD)/codex-lua tests/run.lua $(BUSTED) $(SPECS)
 
 $(BUILD)/core/%_test: tests/core/%_test.c tests/core/test.h $(BUILD)/libcodexlua.a
@@ -200,6 +200,11 @@ builds: deps ## the C tests as other builds have them: -O0, without inlining, by
 
 variant: $(BUILD)/codex-lua core-tests
 	@$(BUILD)/codex-lua -e "os.exit(0)" && $(BUILD)/codex-lua --version
+
+interrupts: deps ## INTERRUPTS=20000 runs that are interrupted at any moment
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory suite SPECS=tests/host_spec.lua \
+	  BUSTED="--filter='at any moment'" INTERRUPTS=$(or $(INTERRUPTS),20000)
 
 SPINE    := $(foreach s,async proc json lines link log error options host layers,tests/$(s)_spec.lua)
 VALGRIND := valgrind -q --child-silent-after-fork=yes --error-exitcode=9 --leak-check=full \

@@ -258,6 +258,23 @@ describe("an interrupt", function()
     assert.is_false(program.alive(math.tointeger(tonumber(child))))
   end)
 
+  -- Before the handler is there, SIGINT ends it by itself.
+  it("ends it at any moment without a crash", function()
+    local uv = require "luv"
+    local runs = math.tointeger(tonumber(os.getenv "INTERRUPTS")) or 300
+    for i = 1, runs do
+      local p <close> = program.spawn({ "-e", "os.exit(0)" }, { timeout = 20 })
+      local at = uv.hrtime() + i % 100 * 30000
+      while uv.hrtime() < at do end
+      p:kill "int"
+      local status = p:wait()
+      local is_fine = status.signal == 2 or status.signal == 0
+        and (status.code == 0 or status.code == 130)
+      assert.is_true(is_fine, ("run %d: code %d, signal %d: %s"):format(i, status.code,
+        status.signal, (p:stderr())))
+    end
+  end)
+
   it("may also come as TERM or HUP", function()
     for signal, code in pairs { int = 130, term = 143, hup = 129 } do
       local p = started [[print "ready" require("codex.async").sleep(1000)]]
