@@ -78,7 +78,7 @@ static void push_method(lua_State *L, cx_span literal) {
 }
 
 /* read(line, places | nil) -> kind, method | nil, id | nil, whether the id stands there in its
- * canonical form; or nil, what is wrong, id | nil */
+ * canonical form; or nil, what is wrong, id | nil, the name of the error */
 static int envelope_read(lua_State *L) {
   size_t n;
   const char *line = luaL_checklstring(L, 1, &n);
@@ -90,7 +90,8 @@ static int envelope_read(lua_State *L) {
     lua_pushnil(L);
     lua_pushstring(L, e.problem);
     push_id(L, e.id);
-    return 3;
+    lua_pushstring(L, cx_err_name(rc));
+    return 4;
   }
   lua_pushstring(L, kinds[e.kind]);
   push_method(L, e.method);

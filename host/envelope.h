@@ -30,8 +30,8 @@ typedef struct cx_places {
  *   notification; `params` is an object, null, or absent;
  * - or an `id`, no `params`, and either `result` or `error`, which is an object: an answer.
  * The id is a string or a number whose value is an integer of 64 bits. Other members may be there.
- * `structs` may be NULL. 0; CX_EJSON, CX_EDEPTH or CX_EPROTOCOL with `problem` filled in, and with
- * `id` where just one was there before the fault; CX_EMEMORY. */
+ * `structs` may be NULL. 0; CX_EJSON, CX_EDEPTH, CX_ETOOMANY or CX_EPROTOCOL with `problem` filled
+ * in, and with `id` where just one was there before the fault; CX_EMEMORY. */
 int cx_envelope_read(cx_envelope *e, const char *text, size_t n, const cx_places *structs);
 
 /* Appends the canonical form of an id, in which ids are equal if their values are: -0, 0.0 and 0e9

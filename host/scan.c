@@ -21,6 +21,7 @@ typedef struct {
   void *user;
   cx_scan_fault *fault;
   int rc, depth;
+  size_t values;
   cx_buf names; /* the bytes of names that have escapes, of all open objects */
   cx_buf path;  /* of the place that is being read, when somebody wants to know */
   key *keys;    /* of all open objects, the innermost one's last */
@@ -248,8 +249,8 @@ static int compare(const scanner *r, const key *a, const key *b) {
 
 static int compare_keys(const void *a, const void *b, void *r) { return compare(r, a, b); }
 
-/* Names are ordered first, so that equal ones are neighbours: that stays quick for an object of a
- * million names, also of such that were made to have one hash. */
+/* Names are ordered first, so that equal ones are neighbours: that stays quick for many names, also
+ * for such that were made to have one hash. */
 static bool are_unique(scanner *r, size_t first) {
   size_t n = r->count - first;
   if (n < 2) return true;
@@ -320,6 +321,8 @@ static bool read_object(scanner *r) {
   bool more = !at(r, '}');
   if (!more) leave(r);
   while (more) {
+    if (r->count - first == CX_SCAN_NAMES)
+      return refuse(r, CX_ETOOMANY, "an object with more than 10000 names");
     if (!read_member(r) || !read_end(r, '}', &more)) return false;
     cx_buf_keep(&r->path, path);
   }
@@ -349,6 +352,7 @@ static bool read_array(scanner *r) {
 static bool read_value(scanner *r) {
   bool escaped;
   if (r->s == r->end) return refuse_json(r, "the text ends too early");
+  if (++r->values > CX_SCAN_VALUES) return refuse(r, CX_ETOOMANY, "more than 1048576 values");
   switch (*r->s) {
   case '{':
     return read_object(r);

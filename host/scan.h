@@ -15,6 +15,11 @@
 /* Containers within containers. Codex's reader (serde_json) refuses the 128th. */
 enum { CX_SCAN_DEPTH = 127 };
 
+/* Values in a text, itself included, and names in one of its objects. Who decides about a text has
+ * to look at all of it: these are as many as codex.json.decode() reads, and as many names as can be
+ * sorted in no time. */
+enum { CX_SCAN_VALUES = 1 << 20, CX_SCAN_NAMES = 10000 };
+
 typedef struct cx_scan_events {
   /* A member of the outermost object: its name as it is meant, and the text of its value. It is
    * told before the text was read to its end: where that fails, what was told does not count. May
@@ -33,7 +38,8 @@ typedef struct cx_scan_fault {
 
 /* Reads the whole of `text`. Refused are, besides what the grammar does not allow: bytes that are
  * no UTF-8, a lone half of a surrogate pair (also as an escape), an object with a name twice, and
- * more than CX_SCAN_DEPTH levels. 0; CX_EJSON or CX_EDEPTH with *fault filled in; CX_EMEMORY. */
+ * more levels, values or names than the limits. 0; CX_EJSON, CX_EDEPTH or CX_ETOOMANY with *fault
+ * filled in; CX_EMEMORY. */
 int cx_scan(const char *text, size_t n, const cx_scan_events *events, void *user,
             cx_scan_fault *fault);
 

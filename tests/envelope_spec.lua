@@ -19,6 +19,8 @@ describe("codex.core.envelope", function()
     assert.is_nil(kind)
     assert.equal("an object with a name twice at byte 18", problem)
     assert.equal("7", (select(3, envelope.read '{"id":7,"method":null}')))
+    local vast = ('{"id":7,"method":"m","params":[%s0]}'):format(("0,"):rep(1 << 20))
+    assert.same({ "7", "ETOOMANY" }, { select(3, envelope.read(vast)) })
   end)
 
   it("refuses arrays at places of objects", function()

@@ -288,6 +288,46 @@ describe("refused messages of 32 MiB", function()
   end)
 end)
 
+for _, name in ipairs(names) do
+  describe("a message that is too large to be looked into, before Codex " .. peers.version[name],
+    function()
+      local function many(what, count) return what:rep(count, ",") end
+
+      it("is refused, whatever it has too many of", function()
+        local command
+        local function reply(request)
+          if request.outputs[1] then return "over" end
+          return request.prompt == "go" and { exec = command } or "A title"
+        end
+        behind(name, { "--strict", "--no-audit" }, nil, function(client, _, mark)
+          command = "touch " .. mark
+          local number = 0
+          local members = ('"n":0'):rep(10001, ","):gsub("n", function()
+            number = number + 1
+            return "n" .. number
+          end)
+          for _, one in ipairs {
+            { "more than 1048576 values", "[" .. many("0", 1 << 20) .. "]" },
+            { "an object with more than 10000 names", "{" .. members .. "}" },
+          } do
+            local problem, text = table.unpack(one)
+            client:send(('{"id":"x","method":"thread/start","params":{"approvalPolicy":"never",'
+              .. '"sandbox":"danger-full-access","x":%s}}'):format(text))
+            local answer = client:answer "x"
+            if answer.result then
+              go(client, answer.result.thread.id)
+              client:notification "turn/completed"
+            end
+            assert.is_false(exists(mark), problem)
+            assert.equal(-32600, answer.error.code)
+            assert.truthy(answer.error.message:find(problem, 1, true), answer.error.message)
+            assert.truthy(client:log():find(problem, 1, true))
+          end
+        end, reply)
+      end)
+    end)
+end
+
 -- ---- Answers -----------------------------------------------------------------------------------
 
 local function forge(client, ids)

@@ -114,7 +114,19 @@ static void test_many_names(size_t count, bool twice) {
   }
   cx_buf_add_string(&text, "}");
   int rc = scan(cx_buf_bytes(&text), text.len, NULL, NULL);
-  CHECK(rc == (twice ? CX_EJSON : 0), "%zu names: %d", count, rc);
+  int wanted = count > CX_SCAN_NAMES ? CX_ETOOMANY : twice ? CX_EJSON : 0;
+  CHECK(rc == wanted, "%zu names: %d", count, rc);
+  cx_buf_free(&text);
+}
+
+/* So many values: an array and what is in it. */
+static void test_many_values(size_t count, int wanted) {
+  cx_buf text = {0};
+  cx_buf_add_string(&text, "[0");
+  for (size_t i = 2; i < count; i++) cx_buf_add_string(&text, ",0");
+  cx_buf_add_string(&text, "]");
+  int rc = scan(cx_buf_bytes(&text), text.len, NULL, NULL);
+  CHECK(rc == wanted, "%zu values: %d", count, rc);
   cx_buf_free(&text);
 }
 
@@ -284,7 +296,12 @@ int main(void) {
     test_many_names(n, false);
     test_many_names(n, true);
   }
-  test_many_names(100000, true);
+  for (size_t n = CX_SCAN_NAMES - 1; n <= CX_SCAN_NAMES + 2; n++) {
+    test_many_names(n, false);
+    test_many_names(n, true);
+  }
+  test_many_values(CX_SCAN_VALUES, 0);
+  test_many_values(CX_SCAN_VALUES + 1, CX_ETOOMANY);
   test_paths();
   test_refused_id("{\"id\":7,\"method\":5}", "7");
   test_refused_id("{\"id\":7,\"params\":{\"a\":1,\"a\":2}}", "7");

@@ -107,8 +107,9 @@ end
 
 --- The id to answer under is none where the message may have been an answer itself: its id would be
 --- the server's.
-local function fault_of(line, problem, id)
-  local is_json = json.decode(line) ~= nil
+local function fault_of(line, problem, id, name)
+  -- What has too much in it would take long to be looked at.
+  local is_json = name == "ETOOMANY" or json.decode(line) ~= nil
   local head = line:sub(1, 4096)
   local asks = id and head:find('"method"', 1, true)
   return {
@@ -121,8 +122,9 @@ local function read_envelope(line)
   local kind, method, id, plain = envelope.read(line, all_places())
   if kind then return kind, method, id, plain end
   -- The array that was refused may stand at the place of another method.
-  kind, method, id = envelope.read(line)
-  if not kind then return nil, method, id end
+  local name
+  kind, method, id, name = envelope.read(line)
+  if not kind then return nil, method, id, name end
   local places = method and structs.params[method] and places_of(method)
   if not places then
     -- An unknown method, or an answer: only what is the same in all messages.
@@ -138,7 +140,7 @@ end
 ---@return codex.Fault?
 function M.read(line)
   local kind, method, id, plain = read_envelope(line)
-  if not kind then return nil, fault_of(line, method, id) end
+  if not kind then return nil, fault_of(line, method, id, plain) end
   local problem = method and problem_in_params(line, method)
   if problem then return nil, fault_of(line, problem, id) end
   local own = id
