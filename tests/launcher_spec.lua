@@ -224,6 +224,48 @@ describe("a client that stops reading", function()
   end)
 end)
 
+describe("a question", function()
+  it("of the server's that is too large to be looked into is declined", function()
+    local script = [[read -r line
+      printf '{"id":5,"method":"item/commandExecution/requestApproval",'
+      printf '"params":{"command":"rm","x":['
+      yes 0, | head -n 1100000 | tr -d '\n'
+      echo '0]}}'
+      exec cat ]]
+    with_server(script, function(folder, env)
+      local policy = write_lua(folder, "yes.lua",
+        'return { name = "yes", on = "command", decide = function() return "accept" end }')
+      local peer <close>, got = raw_launcher({ "--no-audit", "--policy", policy }, env)
+      peer:send '{"method":"begin"}'
+      local answer = json.decode(got.wait(1)[1])
+      assert.is_nil(answer.result)
+      assert.matches("more values than the limit", answer.error.message)
+    end)
+  end)
+
+  it("to policies is made once for a message", function()
+    local gate, launcher = require "codex.launcher.gate", require "codex.launcher"
+    local made, answered, question = 0, async.signal(), gate.question
+    local restore <close> = -- luacheck: ignore 211
+      setmetatable({}, { __close = function() gate.question = question end })
+    gate.question = function(...)
+      made = made + 1
+      return question(...)
+    end
+    local session <close> = assert(launcher.open { argv = { "cat" }, strict = true })
+    local front = session:add { unwritten = function() return 0 end, close = function() end,
+      send = function(_, line)
+        answered.line = line
+        answered:notify()
+        return true
+      end }
+    front:take '{"id":1,"method":"thread/unheardOf","params":{}}'
+    while not answered.line do answered:wait() end
+    assert.matches("no policy allows it", answered.line)
+    assert.equal(1, made)
+  end)
+end)
+
 describe("middleware", function()
   --- Sends lines through these middlewares and a server that echoes; gives what came back.
   local function through(code, lines, count, script)

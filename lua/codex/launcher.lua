@@ -210,7 +210,9 @@ local clients_own = { ["item/tool/call"] = true, ["currentTime/read"] = true }
 
 --- The question in a request; nothing where it is none; nil and why where it makes no sense.
 local function read_question(session, asked)
-  local params = decode(asked.line).params
+  local decoded, problem = json.decode(asked.line)
+  if type(decoded) ~= "table" then return nil, problem or "it is no object" end
+  local params = decoded.params
   if params == nil then params = {} end
   if type(params) ~= "table" or params[1] ~= nil then return nil, "its params are no object" end
   asked.thread_id = params.threadId
@@ -431,12 +433,21 @@ from_client.error = from_client.result
 
 -- ---- What a client may not do by itself --------------------------------------------------------
 
-local function gate_question(session, message)
+local function ask_gate(session, message)
   if not session._strict or message.kind == "result" or message.kind == "error" then return nil end
-  local params = decode(message.line).params
+  local decoded, params = json.decode(message.line), false -- what cannot be read is not harmless
+  if decoded ~= nil then params = decoded.params end
   local function knows(id) return id ~= nil and session._threads[id] end
   return require("codex.launcher.gate").question(message.kind, message.method, params, knows,
     session._workspaces)
+end
+
+--- Asked once for each line: a middleware may have put another one in its place.
+local function gate_question(session, message)
+  if message.gated ~= message.line then
+    message.gated, message.question = message.line, ask_gate(session, message)
+  end
+  return message.question
 end
 
 --- Asks the policies about a client's message. True when it may go on.

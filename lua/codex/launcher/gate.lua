@@ -367,10 +367,15 @@ end
 
 local MOST = 20 -- parameters that are told of one by one
 
+local function by_text(a, b) return tostring(a) < tostring(b) end
+
 local function sorted_names(value)
-  local names = {}
-  for name in pairs(value) do names[#names + 1] = name end
-  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+  local names, compare = {}, nil
+  for name in pairs(value) do
+    names[#names + 1] = name
+    if type(name) ~= "string" then compare = by_text end
+  end
+  table.sort(names, compare)
   return names
 end
 
