@@ -18,14 +18,15 @@ typedef struct {
   long exponent;
 } decimal;
 
-enum { FAR = 100000 }; /* an exponent that nothing can bring back */
+enum { FAR = 100000 }; /* places behind the point: who writes more means no integer */
 
 static const char *read_digits(const char *s, const char *end, decimal *d, long step) {
   for (; s < end && *s >= '0' && *s <= '9'; s++) {
     unsigned digit = (unsigned)(*s - '0');
     if (d->digits > (UINT64_MAX - digit) / 10) d->exact = false;
     d->digits = d->digits * 10 + digit;
-    if (d->exponent > -FAR) d->exponent -= step;
+    if (d->exponent <= -FAR) d->exact = false;
+    d->exponent -= step;
   }
   return s;
 }

@@ -224,6 +224,18 @@ static uint64_t hash_of(cx_span bytes) {
   return hash;
 }
 
+/* serde_json, which Codex reads with, takes an object with a single such name for something else:
+ * `$serde_json::private::RawValue` for the text in its value, read again and with less care, and
+ * `...::Number` for a number. Others of its kind begin with `$__`. */
+static bool means_more(cx_span name) {
+  static const char *const marks[] = {"$serde_json::private::", "$__"};
+  for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+    size_t n = strlen(marks[i]);
+    if (name.n >= n && memcmp(name.at, marks[i], n) == 0) return true;
+  }
+  return false;
+}
+
 static bool add_key(scanner *r, cx_span literal, bool escaped, cx_span *name) {
   if (r->count == r->room) {
     size_t room = r->room ? r->room * 2 : 32;
@@ -237,7 +249,7 @@ static bool add_key(scanner *r, cx_span literal, bool escaped, cx_span *name) {
   if (cx_scan_unquote(literal, &r->names, name) != 0) return no_memory(r);
   k->n = name->n;
   k->hash = hash_of(*name);
-  return true;
+  return !means_more(*name) || refuse_json(r, "a name that Codex reads as something else");
 }
 
 static int compare(const scanner *r, const key *a, const key *b) {

@@ -150,6 +150,15 @@ local function forbidden(mark)
     ('{"id":60,"method":{"command/exec":null},"params":%s}'):format(exec),
     ('{"id":61,"method":"thread/start","params":{"sandbox":["danger-full-access"],"x":%s'):format(
       ("["):rep(200)),
+    ('{"id":62,"method":"command/exec","params":{"$serde_json::private::RawValue":%s}}'):format(
+      json.encode(exec)),
+    ('{"id":63,"method":"command/exec","params":{"\\u0024serde_json::private::RawValue":%s}}')
+      :format(json.encode(exec)),
+    ('{"id":64,"method":"command/exec","params":%s}'):format(exec:gsub("%[.-%]", function(list)
+      return ('{"$serde_json::private::RawValue":%s}'):format(json.encode(list))
+    end)),
+    ('{"id":65,"method":"command/exec","x":[{"$serde_json::private::Number":"1"}],"params":%s}')
+      :format(exec),
     '{"id":0,"method":null,"result":{"decision":"accept"}}',
     '{"id":0,"result":{"decision":"accept"},"error":{"code":1,"message":""}}',
     '[0,{"decision":"accept"}]', "", "nonsense",

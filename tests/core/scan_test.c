@@ -252,6 +252,10 @@ static const struct {
     {"{\"id\":1,\"result\":1,\"error\":null}", REFUSED},
     {"{\"id\":1,\"result\":1,\"params\":{}}", REFUSED},
     {"{\"id\":1,\"result\":1,\"params\":null}", REFUSED},
+    {"{\"id\":1,\"result\":{\"$serde_json::private::RawValue\":\"1\"}}", REFUSED},
+    {"{\"id\":1,\"result\":[{\"\\u0024serde_json::private::Number\":\"1\"}]}", REFUSED},
+    {"{\"id\":1,\"result\":{\"$__toml_private_datetime\":\"1\"}}", REFUSED},
+    {"{\"id\":1,\"result\":{\"$schema\":\"\",\"$\":{\"$serde\":1}}}", CX_RPC_RESULT},
     {"{\"id\":1,\"error\":null}", REFUSED},
     {"{\"id\":1,\"error\":[1,\"no\"]}", REFUSED},
     {"{\"id\":1,\"id\":1,\"result\":1}", REFUSED},
@@ -287,7 +291,22 @@ static void test_refused_id(const char *text, const char *id) {
   CHECK(rc != 0 && same, "%s: %d, %.*s", text, rc, (int)e.id.n, e.id.n ? e.id.at : "");
 }
 
+/* 0.001, written so that its exponent is out of reach: no integer. */
+static void test_far_id(void) {
+  enum { ZEROS = 100002 };
+  char *text = malloc(ZEROS + 64);
+  if (!text) abort();
+  char *end = stpcpy(text, "{\"method\":\"m\",\"id\":0.");
+  memset(end, '0', ZEROS);
+  strcpy(end + ZEROS, "1e100000}");
+  cx_envelope e;
+  int rc = cx_envelope_read(&e, text, strlen(text), NULL);
+  CHECK(rc == CX_EPROTOCOL, "a far id: %d %.*s", rc, (int)(e.id.n < 20 ? e.id.n : 20), e.id.at);
+  free(text);
+}
+
 int main(void) {
+  test_far_id();
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) test_text(i);
   for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) test_id(i);
   for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) test_message(i);

@@ -6,6 +6,7 @@
 --- leaving one out changes nothing in the others.
 
 local Random = require "tests.differential.random"
+local json = require "codex.json"
 local tree = require "tests.differential.tree"
 
 local M = {}
@@ -89,6 +90,16 @@ function structure.wrapped(random, root)
   local key = random:pick { '"value"', '"0"', '"params"', '"message"', '"result"', '"$value"' }
   if random:chance(0.5) then return replace(root, at, { type = "array", at.node }) end
   return replace(root, at, { type = "object", member(key, at.node) })
+end
+
+--- What serde_json reads as the JSON in the text, or as a number.
+function structure.raw_value(random, root)
+  local at = place(random, root, anything)
+  local written = tree.write(at.node)
+  local key = '"$serde_json::private::RawValue"'
+  if is_number(at.node) and random:chance(0.3) then key = '"$serde_json::private::Number"' end
+  if random:chance(0.1) then key = key:gsub("%$", "\\u0024") end
+  return replace(root, at, { type = "object", member(key, text(json.encode(written))) })
 end
 
 function structure.unwrapped(random, root)
