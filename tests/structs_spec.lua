@@ -139,6 +139,35 @@ describe("the places of objects", function()
     assert.is_true(wanted == text, "lua/codex/launcher/structs.lua differs from " .. path)
   end)
 
+  it("are in maps only where a path ends, which is where arrays in maps are looked for", function()
+    for _, all in ipairs { structs.params, structs.results } do
+      for method, text in pairs(all) do
+        for place in text:gmatch "%S+" do
+          local at = place:find("*", 1, true)
+          assert.is_true(not at or place:find "^[%a_.]+%.%*$" ~= nil, method .. " " .. place)
+        end
+      end
+    end
+  end)
+
+  it("in maps are those of the table, whatever their names", function()
+    for _, place in ipairs { "things.*", "deep.things.*" } do
+      local method = "made/up/" .. place
+      structs.params[method] = place
+      local inner = place == "things.*" and '{"things":%s}' or '{"deep":{"things":%s}}'
+      local function read(things)
+        local text = inner:format(things)
+        return intake.read(('{"id":1,"method":"%s","params":%s}'):format(method, text))
+      end
+      assert.is_table(read '{"a":{},"b":7}')
+      local message, fault = read '{"a":{},"b":[]}'
+      assert.is_nil(message, place)
+      assert.equal("an array where an object is expected at params." .. place:gsub("%*", "b"),
+        fault.problem)
+      structs.params[method] = nil
+    end
+  end)
+
   it("are known of every method, and none is an array anywhere", function()
     for method, found in pairs(params) do
       for at, kinds in pairs(found) do

@@ -56,6 +56,8 @@ local function all_places()
   return everywhere
 end
 
+-- The reader in C knows places by their paths; the members of maps have names that nobody knows.
+
 --- An array among the members of a map at this path; the first such path.
 local function array_in_map(value, path)
   for name in path:gmatch "[^.*]+" do
@@ -67,28 +69,21 @@ local function array_in_map(value, path)
   end
 end
 
+-- A name that a text has may be written with escapes.
+local function may_have(line, path)
+  return line:find("\\u", 1, true) or line:find(path:match "([^.]+)%.%*$", 1, true)
+end
+
+--- The first path that leads to an array, of those to members of maps in this text.
 local function problem_in_maps(line, member, text)
-  if not text:find("*", 1, true) then return nil end
-  local decoded = json.decode(line)
-  for path in text:gmatch "%S+" do
-    local found = path:sub(-1) == "*" and array_in_map(decoded[member], path)
+  local decoded
+  for path in (text or ""):gmatch "%S+%.%*" do
+    decoded = decoded or may_have(line, path) and json.decode(line)
+    local found = decoded and array_in_map(decoded[member], path)
     if found then
       return ("an array where an object is expected at %s.%s"):format(member, found)
     end
   end
-end
-
--- A name that a text has may be written with escapes.
-local function may_have(line, name)
-  return line:find(name, 1, true) or line:find("\\u", 1, true)
-end
-
-local function problem_in_params(line, method)
-  local text = structs.params[method]
-  if not text or not text:find("*", 1, true) or not may_have(line, "additionalContext") then
-    return nil
-  end
-  return problem_in_maps(line, "params", text)
 end
 
 -- ---- Messages ----------------------------------------------------------------------------------
@@ -141,7 +136,7 @@ end
 function M.read(line)
   local kind, method, id, plain = read_envelope(line)
   if not kind then return nil, fault_of(line, method, id, plain) end
-  local problem = method and problem_in_params(line, method)
+  local problem = method and problem_in_maps(line, "params", structs.params[method])
   if problem then return nil, fault_of(line, problem, id) end
   local own = id
   if id and not plain then
