@@ -12,7 +12,19 @@ local json = require "codex.json"
 local function say(message) io.stdout:write(json.encode(message), "\n") end
 local text, answers = ("x"):rep(1000000), {}
 function answers.initialize() return { userAgent = "fake" } end
-answers["thread/start"] = function(params) return { thread = { id = params.name } } end
+answers["thread/start"] = function(params)
+  if params.later then io.read "l" end
+  return { thread = { id = params.name } }
+end
+function answers.newConversation(params) return { conversationId = params.name } end
+answers["thread/unsubscribe"] = function(params)
+  say { method = "unsubscribed", params = { id = params.threadId } }
+  return { status = "unsubscribed" }
+end
+function answers.ask(params)
+  say { id = params.id or 0, method = params.method, params = params.params }
+  return {}
+end
 function answers.flood(params)
   for i = 1, params.count do
     say { method = "noise", params = { threadId = params.thread, n = i, text = text } }
@@ -27,24 +39,32 @@ for line in io.lines() do
   local message = json.decode(line)
   local answer = answers[message.method]
   if answer then say { id = message.id, result = answer(message.params or {}) } end
+  if message.result then
+    say { method = "answered", params = { id = message.id, result = message.result } }
+  end
+  if message.error then say { method = "answered", params = { id = message.id } } end
   io.stdout:flush()
 end
 ]]
 
---- Runs body(connect, launcher, folder) with a launcher that has these arguments.
-local function with_launcher(args, body)
+--- Runs body(connect, launcher) with a launcher that has these arguments, and this middleware.
+local function with_launcher(args, body, middleware)
   local folder, remove = program.folder()
   local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
   program.write(folder .. "/server.lua", SERVER)
   program.write(folder .. "/codex",
     ("#!/bin/sh\nexec '%s' '%s/server.lua'\n"):format(program.path, folder), 493)
+  if middleware then
+    program.write(folder .. "/m.lua", middleware, 384)
+    args = { "--middleware", folder .. "/m.lua", table.unpack(args) }
+  end
   local path = folder .. "/socket"
   local launcher <close> = program.spawn(
     { "app-server", "--no-audit", "--listen", "unix://" .. path, table.unpack(args) },
     { cwd = folder, env = { CODEX_BINARY = folder .. "/codex", CODEX_LUA_LAUNCHER = false,
       XDG_STATE_HOME = folder, XDG_CONFIG_HOME = folder }, stdin = "null" })
   assert.is_true(socket_client.is_there(path), (launcher:stderr()))
-  body(function(name) return socket_client.open(path, name) end, launcher, folder)
+  body(function(name) return socket_client.open(path, name) end, launcher)
 end
 
 local function flood(client, id, thread, count)
@@ -100,5 +120,111 @@ describe("a client that stopped reading and goes on", function()
       end
       assert.is_true(is_anybody_cut_off(launcher), (launcher:stderr()))
     end)
+  end)
+end)
+
+local is_question = function(message) return message.id ~= nil and message.method ~= nil end
+
+local asks_command = "item/commandExecution/requestApproval"
+
+local function ask(client, method, params)
+  client:request("ask", "ask", { method = method, params = params })
+end
+
+describe("a client that is gone", function()
+  it("leaves its threads to nobody: what is asked about them is declined", function()
+    with_launcher({}, function(connect)
+      local gone, stays <close> = connect "gone", connect "stays"
+      gone:request(1, "thread/start", { name = "t" })
+      gone:close()
+      stays:notification "unsubscribed"
+      ask(stays, asks_command, { threadId = "t", itemId = "i", turnId = "u", command = "ls" })
+      assert.equal("decline", stays:notification("answered").params.result.decision)
+      ask(stays, "item/tool/call", { threadId = "t" })
+      assert.is_nil(stays:notification("answered").params.result)
+      for _, message in ipairs(stays.unseen) do assert.is_false(is_question(message)) end
+      -- What is about a thread that nobody here has opened is asked of all.
+      ask(stays, asks_command, { threadId = "other", itemId = "i", turnId = "u", command = "ls" })
+      assert.equal("other", stays:wait(is_question).params.threadId)
+    end)
+  end)
+
+  it("does not keep a thread that was opened for it meanwhile", function()
+    with_launcher({}, function(connect)
+      local gone, stays <close> = connect "gone", connect "stays"
+      gone:send { id = 1, method = "thread/start", params = { name = "late", later = true } }
+      gone:close()
+      async.sleep(0.3)
+      stays:send { method = "go" }
+      assert.equal("late", stays:notification("unsubscribed").params.id)
+    end)
+  end)
+end)
+
+describe("a question about a conversation, as old versions call a thread", function()
+  it("is asked of the client that opened it", function()
+    with_launcher({}, function(connect)
+      local a <close> = connect "a"
+      local b <close> = connect "b"
+      a:request(1, "newConversation", { name = "c" })
+      ask(b, "execCommandApproval", { conversationId = "c", callId = "1", command = { "ls" } })
+      assert.equal("c", a:wait(is_question).params.conversationId)
+      a:send { id = 0, result = { decision = "denied" } }
+      assert.equal("denied", b:notification("answered").params.result.decision)
+      for _, message in ipairs(b.unseen) do assert.is_false(is_question(message)) end
+    end)
+  end)
+end)
+
+describe("what the server says that is not UTF-8", function()
+  it("is repaired for sockets, and everybody goes on", function()
+    with_launcher({}, function(connect, launcher)
+      local a <close> = connect "a"
+      local b <close> = connect "b"
+      a:send { id = 1, method = "junk" }
+      for _, client in ipairs { a, b } do
+        assert.equal("junk \u{FFFD}\u{FFFD}", client.socket:receive())
+        assert.equal("\u{FFFD}", client:notification("odd").params.x)
+      end
+      assert.is_table(a:answer(1))
+      assert.is_table(b:request(2, "flood", { count = 0 }).result)
+      assert.equal("", (launcher:stderr()))
+    end)
+  end)
+end)
+
+describe("a client that cannot be sent a message", function()
+  it("is cut off, and the log says why", function()
+    local result = program.eval [[
+      local E, launcher = require "codex.error", require "codex.launcher"
+      local session <close> = assert(launcher.open { argv = { "cat" }, shared = true })
+      session:add {
+        send = function() return nil, E.new("io", "no room") end,
+        unwritten = function() return 0 end, close = function() print "closed" end,
+      }
+      session:notify "hello"
+      session:notify "hello"]]
+    assert.equal("closed\n", result.stdout)
+    assert.matches("client 1 cannot be sent a message: no room; it is cut off", result.stderr)
+  end)
+end)
+
+describe("a client that goes while it is held", function()
+  it("is noticed at once: what it was asked is declined", function()
+    local middleware = [[local codex = require "codex"
+      return { name = "slow", from = "client", on = "slow",
+        handle = function() codex.sleep(6) end }]]
+    with_launcher({}, function(connect)
+      local held, other <close> = connect "held", connect "other"
+      held:request(1, "thread/start", { name = "t" })
+      ask(other, asks_command, { threadId = "t", itemId = "i", turnId = "u", command = "ls" })
+      held:wait(is_question)
+      held:send { method = "slow" }
+      for _ = 1, 24 do held:send { method = "more", params = { x = ("x"):rep(500000) } } end
+      async.sleep(0.5)
+      held:close()
+      local answered = function(message) return message.method == "answered" end
+      assert.equal("decline", other:wait(answered, 3).params.result.decision)
+    end, middleware)
   end)
 end)

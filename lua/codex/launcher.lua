@@ -751,6 +751,13 @@ function Session:add_stdio(input, output, on_end)
   return peer
 end
 
+--- A server may say what is not UTF-8, which no WebSocket takes.
+local function post(connection, line)
+  local ok, err = connection:post(line)
+  if ok or err.kind ~= "protocol" then return ok, err end
+  return connection:post(json.decode(json.encode(line, { repair = true })))
+end
+
 --- Serves a client that came over WebSocket, until it goes.
 ---@async
 ---@param connection codex.WsConnection
@@ -758,7 +765,7 @@ function Session:serve(connection)
   local room = async.signal()
   local held = false
   local front = self:add {
-    send = function(_, line) return connection:post(line) end,
+    send = function(_, line) return post(connection, line) end,
     unwritten = function() return connection:unsent() end,
     close = function() connection:close(1013, "what was sent was not read") end,
     pause = function(_, on)
@@ -766,7 +773,10 @@ function Session:serve(connection)
       room:notify()
     end,
   }
-  connection.on_event = function() front:drained() end
+  connection.on_event = function()
+    room:notify() -- it may be gone
+    front:drained()
+  end
   for text in connection:messages() do
     while held and not connection:is_closed() do room:wait() end
     front:take(text)

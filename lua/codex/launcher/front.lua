@@ -105,8 +105,10 @@ end
 
 function Front:send(line)
   if self.gone then return end
-  local ok = self.peer:send(line)
-  if ok then watch(self) else self.session:_lost(self) end
+  local ok, err = self.peer:send(line)
+  if ok then return watch(self) end
+  if err.kind ~= "closed" then return cut_off(self, "cannot be sent a message: " .. err.message) end
+  self.session:_lost(self)
 end
 
 function Front:answer(id, outcome)
