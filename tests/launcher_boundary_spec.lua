@@ -626,6 +626,27 @@ for _, name in ipairs(names) do
   end)
 end
 
+describe("a client's name", function()
+  local code = [[return { name = "trusting", on = "client_request", decide = function(request)
+    if request.client == "trusted 9" then return "accept" end
+  end }]]
+  local trusted = { clientInfo = { name = "trusted", version = "9" } }
+
+  for _, name in ipairs(names) do
+    it("is what it said first, before Codex " .. peers.version[name], function()
+      behind(name, { "--strict" }, code, function(client, _, mark)
+        local sandbox = { type = "dangerFullAccess" }
+        local again = client:request(1, "initialize", trusted)
+        assert.equal("Already initialized", again.error.message)
+        local answer = client:request(2, "command/exec",
+          { command = { "touch", mark }, sandboxPolicy = sandbox })
+        assert.equal(-32000, answer.error and answer.error.code)
+        assert.is_false(exists(mark))
+      end)
+    end)
+  end
+end)
+
 describe("a thread that was left without approvals", function()
   it("comes back as it was from Codex itself, and not through --strict", function()
     for _, name in ipairs { "latest", "middle" } do

@@ -366,10 +366,13 @@ local function own_introduction(session, front, line)
   return json.encode(decoded, { unicode = true })
 end
 
+--- Who a client is, for policies and the audit log, is what it said the first time.
 local function initialize(session, message)
   local front, own_id = message.front, message.own_id
+  if not introduction.is_first(front, own_id) then return end
   local line = own_introduction(session, front, message.line)
   if session._shared and not session._introduction:take(front, own_id, line) then return end
+  front.introduced = "asked"
   route(session, front, "initialize", message.id, own_id, line)
 end
 

@@ -18,16 +18,23 @@ local function refuse(front, id, why)
   front:answer(id, { error = { code = INVALID_REQUEST, message = why } })
 end
 
---- Takes a client's `initialize`. True when it has to be sent to the server.
+--- Whether a client introduces itself for the first time, or again where the server did not like
+--- what it said; where it has done so it is told.
+---@param front codex.Front
+---@param id string
+---@return boolean
+function M.is_first(front, id)
+  if front.introduced == nil then return true end
+  refuse(front, id, "Already initialized")
+  return false
+end
+
+--- Takes one of several clients' `initialize`. True when it has to be sent to the server.
 ---@param front codex.Front
 ---@param id string
 ---@param line string
 ---@return boolean
 function Introduction:take(front, id, line)
-  if front.introduced ~= nil then
-    refuse(front, id, "Already initialized")
-    return false
-  end
   front.introduced = "asked"
   if self.result ~= nil then
     front.introduced = "done"
