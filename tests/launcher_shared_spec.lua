@@ -106,6 +106,36 @@ describe("two clients of one server", function()
     end)
   end)
 
+  it("keep a thread that another one leaves, or never had", function()
+    with_launcher(function(socket)
+      local a <close> = socket_client.open(socket, "a")
+      local b <close> = socket_client.open(socket, "b")
+      local thread = start_thread(a, 1)
+      local function leave(client, id)
+        return client:request(id, "thread/unsubscribe", { threadId = thread }).result.status
+      end
+      assert.equal("notSubscribed", leave(b, 1))
+      start_turn(a, 2, thread, "run it")
+      a:send { id = a:wait(is_question).id, result = { decision = "accept" } }
+      assert.equal("completed", turn_end(a).status)
+      assert.equal(thread, b:request(2, "thread/resume", { threadId = thread }).result.thread.id)
+      assert.equal("unsubscribed", leave(a, 3))
+      assert.equal("notSubscribed", leave(a, 4))
+      a.unseen = {}
+      local turn = start_turn(b, 3, thread, "hello")
+      assert.equal(turn, turn_end(b).id)
+      -- The last one's goes to Codex, which has nobody then and says so.
+      assert.equal("unsubscribed", leave(b, 4))
+      assert.equal("notSubscribed", leave(b, 5))
+      assert.equal(thread, a:request(5, "thread/resume", { threadId = thread }).result.thread.id)
+      for _, message in ipairs(a.unseen) do
+        assert.is_not.equal(turn, message.params and message.params.turnId)
+      end
+      turn = start_turn(a, 6, thread, "hello")
+      assert.equal(turn, turn_end(a).id)
+    end)
+  end)
+
   it("live on when one goes, whose question is answered with no", function()
     with_launcher(function(socket)
       local b <close> = socket_client.open(socket, "b")

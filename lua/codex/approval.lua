@@ -50,7 +50,8 @@ local M = {}
 ---@field what? string client_request: what it would do, in words
 ---@field fields? string[] client_request: all parameters that do, such as `config.features`; none
 ---  where it is the method itself
----@field client? string client_request: name and version that the client gave itself
+---@field client? string client_request: name and version that the client gave itself: any client
+---  may take any name, so it is no reason to accept
 ---@field persist? string[] elicitation: how long an answer may be kept, "session", "always"
 
 ---@class codex.ApprovalTool

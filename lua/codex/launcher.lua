@@ -106,10 +106,30 @@ function Session:_audience(thread_id)
   return #list > 0 and list or self._fronts
 end
 
+--- Who is asked about a thread. Where those are gone who opened it nobody is, as the others know
+--- nothing of it.
+function Session:_who_is_asked(thread_id)
+  local list = self:_audience(thread_id)
+  if not thread_id or not self._opened[thread_id] then return list end
+  local first = list[1]
+  return first and first.threads[thread_id] and list or {}
+end
+
+--- A client hears of a thread from now on, and is asked about it.
+local function join(session, front, thread_id)
+  session._opened[thread_id], front.threads[thread_id] = true, true
+end
+
+--- Old versions call a thread a conversation.
+local function thread_of(params)
+  return params.threadId or params.conversationId
+    or (type(params.thread) == "table" and params.thread.id) or nil
+end
+
 local function adopt(session, thread)
   if type(thread) ~= "table" or type(thread.parentThreadId) ~= "string" then return end
   for _, front in ipairs(session._fronts) do
-    if front.threads[thread.parentThreadId] then front.threads[thread.id] = true end
+    if front.threads[thread.parentThreadId] then join(session, front, thread.id) end
   end
 end
 
@@ -118,8 +138,7 @@ local function to_audience(session, method, line)
   if session._shared then
     local params = params_of(line)
     if method == "thread/started" then adopt(session, params.thread) end
-    local thread_id = params.threadId or (type(params.thread) == "table" and params.thread.id)
-    audience = session:_audience(thread_id)
+    audience = session:_audience(thread_of(params))
   end
   for _, front in ipairs(copy(audience)) do
     if not front.opt_out[method] then front:send(line) end
@@ -171,7 +190,7 @@ end
 
 local function show(session, asked)
   local line = asked.line
-  asked.shown = copy(session:_audience(asked.thread_id))
+  asked.shown = copy(session:_who_is_asked(asked.thread_id))
   for _, front in ipairs(copy(asked.shown)) do front:send(line) end
   if #asked.shown == 0 then session:_refuse(asked, "there is no client to ask") end
 end
@@ -215,7 +234,7 @@ local function read_question(session, asked)
   local params = decoded.params
   if params == nil then params = {} end
   if type(params) ~= "table" or params[1] ~= nil then return nil, "its params are no object" end
-  asked.thread_id = params.threadId
+  asked.thread_id = session._shared and thread_of(params)
   local question, why = attempt(question_of, session, asked.method, params)
   if why then return nil, why end
   asked.question = question
@@ -276,26 +295,68 @@ function from_server.notification(session, message)
   to_audience(session, message.method, message.line)
 end
 
---- After these the client hears of the thread.
-local opens = { ["thread/start"] = true, ["thread/resume"] = true, ["thread/fork"] = true }
+--- After these the client hears of the thread; it is in their result.
+local opens = {
+  ["thread/start"] = "thread", ["thread/resume"] = "thread", ["thread/fork"] = "thread",
+  newConversation = "conversation", resumeConversation = "conversation",
+  forkConversation = "conversation",
+}
+local resumes = { ["thread/resume"] = true, resumeConversation = true }
 
 local route -- sends a client's request, below
+
+--- Whether any client but this one hears of a thread, or has asked to.
+local function is_wanted(session, thread_id, but)
+  for _, front in ipairs(session._fronts) do
+    local has_it = front.threads[thread_id] or front.resuming[thread_id]
+    if has_it and front ~= but then return true end
+  end
+  return false
+end
+
+--- We do not want to hear of a thread any more where no client does.
+local function leave(session, thread_id)
+  if not session._shared or is_wanted(session, thread_id) then return end
+  async.spawn(session.request, session, "thread/unsubscribe", { threadId = thread_id })
+end
 
 local function introduced(session, result)
   local again = session._introduction:answered(result)
   if again then route(session, again.front, "initialize", again.id, again.id, again.line) end
 end
 
-local function learn(session, known, line)
-  if known.method == "initialize" and session._shared then
-    introduced(session, decode(line).result)
-  elseif opens[known.method] then
-    local result = decode(line).result
-    local thread = type(result) == "table" and result.thread
-    local id = type(thread) == "table" and thread.id
-    if id then session._threads[id], known.front.threads[id] = true, true end
-  end
+local learn = {}
+
+function learn.initialize(session, known, result)
+  if session._shared then return introduced(session, result) end
+  known.front.introduced = result ~= nil and "done" or nil
 end
+
+learn["thread/unsubscribe"] = function(_, known, result)
+  if known.thread and result ~= nil then known.front.threads[known.thread] = nil end
+end
+
+--- That a client has asked for a thread, or has its answer.
+local function count_resuming(front, thread_id, step)
+  local count = (front.resuming[thread_id] or 0) + step
+  front.resuming[thread_id] = count > 0 and count or nil
+end
+
+local function learn_thread(session, known, result)
+  local front = known.front
+  if known.thread then count_resuming(front, known.thread, -1) end
+  local id = type(result) == "table" and thread_of(result) or nil
+  if id then
+    if opens[known.method] == "thread" then session._threads[id] = true end
+    join(session, front, id)
+  end
+  -- Who left it meanwhile did not unsubscribe, as this client was about to have it.
+  local left = known.thread
+  if id then left = front.gone and id end
+  if left and session._opened[left] then leave(session, left) end
+end
+
+for method in pairs(opens) do learn[method] = learn_thread end
 
 function from_server.result(session, message)
   local id = intake.canonical(message.id)
@@ -309,7 +370,8 @@ function from_server.result(session, message)
   local line = message.line
   if known.id ~= message.id then line = intake.with_id(line, known.id) end
   known.front:send(line)
-  learn(session, known, message.line)
+  local note = learn[known.method]
+  if note then note(session, known, decode(message.line).result) end
 end
 
 from_server.error = from_server.result
@@ -327,9 +389,11 @@ function route(session, front, method, id, own_id, line)
     wire_id = ('"codex-lua-route:%d"'):format(session._numbers)
     line = intake.with_id(line, wire_id)
   end
-  session._routes[wire_id] = { front = front, id = own_id, method = method }
+  local known = { front = front, id = own_id, method = method }
+  session._routes[wire_id] = known
   session:_record("c2s", line)
   session.server:send(line)
+  return known
 end
 
 --- How a client introduces itself, for the audit log.
@@ -376,15 +440,35 @@ local function initialize(session, message)
   route(session, front, "initialize", message.id, own_id, line)
 end
 
+--- The server knows one client only, which a thread is not to be taken from as long as one of ours
+--- has it: who leaves it is answered here, but for the last one. nil where it is for the server.
+local function status_without(session, front, thread_id)
+  if not front.threads[thread_id] and not front.resuming[thread_id] then return "notSubscribed" end
+  if not is_wanted(session, thread_id, front) then return nil end
+  front.threads[thread_id] = nil
+  return "unsubscribed"
+end
+
+--- One of several clients asks something.
+local function shared_request(session, message)
+  local front, method, thread_id = message.front, message.method, nil
+  if not introduction.admits(front, message.own_id) then return end
+  if method == "thread/unsubscribe" or resumes[method] then
+    thread_id = thread_of(params_of(message.line))
+  end
+  if method == "thread/unsubscribe" and thread_id then
+    local status = status_without(session, front, thread_id)
+    if status then return front:answer(message.own_id, { result = { status = status } }) end
+  end
+  if resumes[method] and thread_id then count_resuming(front, thread_id, 1) end
+  local known = route(session, front, method, message.id, message.own_id, message.line)
+  known.thread = thread_id
+end
+
 function from_client.request(session, message)
   local front = message.front
   if message.method == "initialize" then return initialize(session, message) end
-  if session._shared then
-    if not introduction.admits(front, message.own_id) then return end
-    if message.method == "thread/unsubscribe" then
-      front.threads[params_of(message.line).threadId or ""] = nil
-    end
-  end
+  if session._shared then return shared_request(session, message) end
   route(session, front, message.method, message.id, message.own_id, message.line)
 end
 
@@ -601,13 +685,6 @@ function Session:add(peer)
   return front
 end
 
-local function is_alone(session, thread_id)
-  for _, front in ipairs(session._fronts) do
-    if front.threads[thread_id] then return false end
-  end
-  return true
-end
-
 --- A client is gone: its questions are answered with no where nobody else was asked, and of its
 --- threads we do not want to hear any more.
 function Session:_lost(front)
@@ -621,13 +698,7 @@ function Session:_lost(front)
       self:_refuse(asked, "the client is gone")
     end
   end
-  if self._shared then
-    for id in pairs(front.threads) do
-      if is_alone(self, id) then
-        async.spawn(self.request, self, "thread/unsubscribe", { threadId = id })
-      end
-    end
-  end
+  for id in pairs(front.threads) do leave(self, id) end
   if self._on_lost then self._on_lost(front) end
 end
 
@@ -714,7 +785,7 @@ function M.open(given)
   local decides = #policies > 0 or given.strict or false
   local session = setmetatable({
     _fronts = {}, _routes = {}, _asked = {}, _threads = {}, _items = items.new(), _numbers = 0,
-    _held = {},
+    _held = {}, _opened = {},
     _over_signal = async.signal(), _introduction = introduction.new(),
     _recording = given.recording, _audit = given.audit, _strict = given.strict,
     _decides = decides, _workspaces = workspaces, _shared = given.shared or false,

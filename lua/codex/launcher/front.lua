@@ -19,10 +19,11 @@ local REFUSALS_LOGGED = 50 -- of one client
 ---@field number integer
 ---@field peer codex.Link|table what takes `send(line)`, `unwritten()` and `close()`
 ---@field lane codex.Lane its messages, in their order
----@field threads table<string, true> those that it opened
+---@field threads table<string, true> those that it hears of
+---@field resuming table<string, integer> those that it has asked for
 ---@field opt_out table<string, true> the notifications that it does not want
 ---@field name? string name and version that it gave itself
----@field introduced? "asked"|"done" of several clients: whether it has introduced itself
+---@field introduced? "asked"|"done" whether it has introduced itself
 ---@field behind? codex.Task that waits while it lags behind
 ---@field seconds? number that it may still lag behind, of several clients
 ---@field gone? boolean
@@ -35,8 +36,8 @@ Front.__index = require("codex.base.class").methods(Front)
 ---@return codex.Front
 function M.new(session, number, peer)
   return setmetatable({
-    session = session, peer = peer, number = number, threads = {}, opt_out = {}, held = {},
-    refusals = 0,
+    session = session, peer = peer, number = number, threads = {}, resuming = {}, opt_out = {},
+    held = {}, refusals = 0,
   }, Front)
 end
 
