@@ -76,28 +76,33 @@ $(BUILD)/codex-lua: $(BUILD)/host/main.o $(BUILD)/host/supervisor.o $(BUILD)/lib
 $(BUILD)/libcodexlua.a: $(LIB_OBJ)
 	$(call say,AR)rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/libcodexlua.so: $(LIB_OBJ)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libcodexlua.so.0 -o $@ $^ $(LIBS)
+$(BUILD)/libcodexlua.so: $(LIB_OBJ) host/codexlua.map
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libcodexlua.so.0 \
+	  -Wl,--version-script=host/codexlua.map -o $@ $(LIB_OBJ) $(LIBS)
 	@ln -sf $(@F) $@.0
 
-# Modules are opened on first require: what they are linked with costs no script its start. The
+# Modules are opened on first require: what they are linked with costs no script its start. They need
+# nothing of whoever opens them but Lua and libuv, which the program has inside and others share. The
 # editing library, and OpenSSL below libwebsockets and libcurl, keep memory for good: they must stay
 # (nodelete).
-$(BUILD)/lib/codex/core/httpd.so: $(BUILD)/host/httpd.o $(BUILD)/bindings/httpd.o
-	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^ -lmicrohttpd
+MODULE_OBJ := $(BUILD)/bindings/bind.o $(BUILD)/host/buf.o $(BUILD)/host/err.o
+MODULE_LIBS := -Wl,--version-script=bindings/module.map $(shell pkg-config --libs lua5.4 libuv 2>/dev/null)
 
-$(BUILD)/lib/codex/core/http.so: $(BUILD)/host/http.o $(BUILD)/bindings/http.o
+$(BUILD)/lib/codex/core/httpd.so: $(BUILD)/host/httpd.o $(BUILD)/bindings/httpd.o $(MODULE_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ -lcurl
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^ $(MODULE_LIBS) -lmicrohttpd
 
-$(BUILD)/lib/codex/core/edit.so: $(BUILD)/bindings/edit.o
+$(BUILD)/lib/codex/core/http.so: $(BUILD)/host/http.o $(BUILD)/bindings/http.o $(MODULE_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ -ledit
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(MODULE_LIBS) -lcurl
 
-$(BUILD)/lib/codex/core/ws.so: $(BUILD)/host/ws.o $(BUILD)/bindings/ws.o
+$(BUILD)/lib/codex/core/edit.so: $(BUILD)/bindings/edit.o $(MODULE_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ -lwebsockets
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(MODULE_LIBS) -ledit
+
+$(BUILD)/lib/codex/core/ws.so: $(BUILD)/host/ws.o $(BUILD)/bindings/ws.o $(MODULE_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(MODULE_LIBS) -lwebsockets
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -301,4 +306,4 @@ help: ## this list
 FORCE:
 -include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
 .PHONY: all deps test versions core-tests suite check lint format asan valgrind fuzz differential matrix \
-        torture bench demo install uninstall clean help FORCE
+        torture builds variant interrupts bench demo install uninstall clean help FORCE

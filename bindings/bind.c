@@ -5,21 +5,14 @@
 
 #include "err.h"
 
-static const char env_key = 'e';
-
 void cx_bind_open(lua_State *L, cx_env *env) {
   env->L = L;
   env->live.prev = env->live.next = &env->live;
-  lua_pushlightuserdata(L, env);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &env_key);
+  *(cx_env **)lua_getextraspace(L) = env;
 }
 
-cx_env *cx_bind_env(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &env_key);
-  cx_env *env = lua_touserdata(L, -1);
-  lua_pop(L, 1);
-  return env;
-}
+/* A new coroutine has what stands there in the main one. */
+cx_env *cx_bind_env(lua_State *L) { return *(cx_env **)lua_getextraspace(L); }
 
 void cx_live_add(cx_env *env, cx_live *live) {
   live->next = &env->live;

@@ -19,10 +19,16 @@ struct uv_loop_s;
 
 typedef struct cx_host cx_host;
 
+/* The version of the library, as in "0.1.0"; which may not be that of this header. */
+const char *cx_version(void);
+
 /* Zero is the default for each. Strings are copied. */
 typedef struct cx_host_options {
-  /* The caller's loop. The host then lives inside it and cx_host_start() is the way to run a
-   * script. NULL: a loop of its own. */
+  /* sizeof(cx_host_options) as the caller knows it: members that come later are not read. 0: those
+   * of version 0.1. */
+  size_t size;
+  /* The caller's loop. The host then lives inside it, and cx_host_start_file() and its like are
+   * the way to run a script. NULL: a loop of its own. */
   struct uv_loop_s *loop;
   /* The folder that holds lua/ and scripts/. NULL: found beside the program, or where `make
    * install` put it. */

@@ -256,9 +256,18 @@ static int open_state(cx_host *host) {
   return call(host, 1, 0);
 }
 
-int cx_host_open(cx_host **out, const cx_host_options *options) {
-  static const cx_host_options defaults;
-  if (!options) options = &defaults;
+const char *cx_version(void) { return CX_VERSION; }
+
+/* The caller may know fewer members than we do, or more. */
+static cx_host_options known_options(const cx_host_options *given) {
+  cx_host_options known = {0};
+  size_t size = given && given->size ? given->size : sizeof known;
+  if (given) memcpy(&known, given, size < sizeof known ? size : sizeof known);
+  return known;
+}
+
+int cx_host_open(cx_host **out, const cx_host_options *given) {
+  const cx_host_options known = known_options(given), *options = &known;
   cx_host *host = calloc(1, sizeof *host);
   if (!host) return CX_EMEMORY;
   cx_log_init(&host->log);

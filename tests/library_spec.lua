@@ -1,0 +1,97 @@
+--- The library as others link it: what it offers, and that it needs nothing else of its program.
+
+local files = require "codex.files"
+local host = require "codex.core.host"
+local proc = require "codex.proc"
+local program = require "tests.support.program"
+
+local build = host.program:match "^(.*)/"
+
+local function output(...)
+  local result = assert(proc.run { ... })
+  assert.equal(0, result.code, result.stderr)
+  return result.stdout
+end
+
+--- The names of symbols that a file offers, or needs, in order.
+local function symbols(path, which)
+  local list = {}
+  for name in output("nm", "-D", "--" .. which .. "-only", path):gmatch "%a ([%w_]+)[^\n]*\n" do
+    list[#list + 1] = name
+  end
+  table.sort(list)
+  return list
+end
+
+--- A program that has names of ours itself, opens the library so that nobody else sees it, and runs
+--- a script in it.
+local hijacker = [[
+#include <dlfcn.h>
+#include <stdio.h>
+#include "codex_lua.h"
+
+const char _binary_json_luac_start[] = "no", _binary_json_luac_end[] = "no";
+int cx_buf_add(void) { return puts("hijacked"); }
+void *cx_bind_env(void) { puts("hijacked"); return 0; }
+
+int main(int argc, char **argv) {
+  void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
+  if (!library) return puts(dlerror());
+  int (*open)(cx_host **, const cx_host_options *) = dlsym(library, "cx_host_open");
+  int (*run)(cx_host *, const char *, const char *, int, char **) =
+      dlsym(library, "cx_host_run_string");
+  int (*close)(cx_host *) = dlsym(library, "cx_host_close");
+  const char *(*version)(void) = dlsym(library, "cx_version");
+  cx_host *host;
+  cx_host_options options = {.size = sizeof options, .data_dir = argv[2], .module_dir = argv[3]};
+  if (open(&host, &options) != 0) return 3;
+  int code = run(host, argv[4], "=script", 0, NULL);
+  printf("%s %d %d\n", version(), code, close(host));
+  return 0;
+}
+]]
+
+describe("libcodexlua.so", function()
+  it("offers what its header says, and nothing else", function()
+    local declared, header = {}, assert(files.read "host/codex_lua.h"):gsub("/%*.-%*/", "")
+    for name in header:gmatch "%f[%w_](cx_[%w_]+)%(" do declared[#declared + 1] = name end
+    table.sort(declared)
+    assert.same(declared, symbols(build .. "/libcodexlua.so", "defined"))
+    assert.is_true(#declared > 10)
+  end)
+
+  it("has its name, with the version of its interface, inside", function()
+    local text = output("readelf", "-d", build .. "/libcodexlua.so")
+    assert.matches("%(SONAME%)[^\n]*%[libcodexlua%.so%.0%]", text)
+  end)
+
+  it("runs a script, and all modules, where the program sees none of it", function()
+    local folder, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    program.write(folder .. "/program.c", hijacker)
+    output("sh", "-c", '$(cat "$0/flags") -Wno-pedantic -Wno-missing-prototypes '
+      .. '-Wno-unused-parameter -o "$1/program" "$1/program.c" -rdynamic -ldl', build, folder)
+    local script = [[
+      for _, name in ipairs { "http", "httpd", "ws", "edit" } do require("codex.core." .. name) end
+      local codex, json = require "codex", require "codex.json"
+      assert(codex.proc.run { "true" }.code == 0)
+      print(json.encode { 1, json.null })
+      codex.sleep(0.001)
+      os.exit(7)]]
+    local text = output(folder .. "/program", build .. "/libcodexlua.so", host.data_dir,
+      build .. "/lib", script)
+    assert.equal(("[1,null]\n%s 7 0\n"):format(host.version), text)
+  end)
+end)
+
+describe("a loadable module", function()
+  for _, name in ipairs { "http", "httpd", "ws", "edit" } do
+    it("offers one function, and needs nothing of the program but Lua: " .. name, function()
+      local path = ("%s/lib/codex/core/%s.so"):format(build, name)
+      assert.same({ "luaopen_codex_core_" .. name }, symbols(path, "defined"))
+      for _, needed in ipairs(symbols(path, "undefined")) do
+        assert.is_nil(needed:find "^cx_", needed)
+      end
+    end)
+  end
+end)
