@@ -236,12 +236,13 @@ describe("a folder", function()
 
   it("that nobody named is a question with settings in it, or above it", function()
     local folders = assert(workspaces.open({}, own .. "/sub"))
+    local allowed = assert(workspaces.open({ own .. "/sub" }, own .. "/sub"))
     for _, path in ipairs { own .. "/sub/.codex", own .. "/.codex" } do
       assert(uv.fs_mkdir(path, 448))
       local problem = of(folders, own .. "/sub")
       assert.truthy(problem:find(("obey %s in"):format(path), 1, true), problem)
       assert.truthy(problem:find("--workspace " .. own .. "/sub", 1, true), problem)
-      assert.is_nil(of(assert(workspaces.open({ own .. "/sub" }, own)), own .. "/sub"))
+      assert.is_nil(of(allowed, own .. "/sub"))
       assert(uv.fs_rmdir(path))
       assert.is_nil(of(folders, own .. "/sub"))
     end
@@ -257,6 +258,31 @@ describe("a folder", function()
       assert.truthy(err.message:find("--workspace '" .. path, 1, true), err.message)
       assert.matches(why, err.message)
     end
+  end)
+
+  it("may not be one in which commands of other threads write", function()
+    for _, paths in ipairs {
+      { own .. "/sub" }, { root }, { root .. "/named", root }, { "/tmp" },
+    } do
+      local folders, err = workspaces.open(paths, own)
+      assert.is_nil(folders)
+      assert.matches("commands in another folder could write settings", err.message)
+    end
+    assert.is_table(workspaces.open({ own .. "/sub" }, own .. "/sub"))
+    assert.is_table(workspaces.open({ "/tmp" }, os.getenv "HOME"))
+  end)
+
+  it("is the launcher's own where none is said, and then none of settings", function()
+    local home = os.getenv "HOME"
+    for _, folder in ipairs { home, "/", home .. "/.config" } do
+      local folders = assert(workspaces.open({ root .. "/named" }, folder))
+      local question = gate.question("request", "thread/start", { cwd = json.null }, none, folders)
+      assert.same({ "cwd" }, question.fields)
+      assert.matches("the working folder", question.what)
+      assert.is_truthy(what("thread/start", nil, folders))
+      assert.is_nil(what("turn/start", { threadId = "t" }, folders))
+    end
+    assert.is_nil(what("thread/start", {}, assert(workspaces.open({}, own))))
   end)
 
   it("is looked at for a hundred at most", function()

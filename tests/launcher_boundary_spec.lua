@@ -551,10 +551,10 @@ for _, name in ipairs { "latest", "middle" } do
     end)
 
     it("is a workspace when it was named", function()
-      local args = { "--strict", "--no-audit", "--workspace", "FOLDER" }
+      local args = { "--strict", "--no-audit", "--workspace", "FOLDER/work" }
       behind(name, args, nil, function(client, folder, mark)
-        make_project(folder, mark)
-        assert.is_table(client:request(1, "thread/start", in_folder(folder)).result)
+        make_project(folder .. "/work", mark)
+        assert.is_table(client:request(1, "thread/start", in_folder(folder .. "/work")).result)
         assert.is_true(program.eventually(function() return exists(mark) end))
       end)
     end)
@@ -593,6 +593,30 @@ for _, name in ipairs(names) do
           assert.is_false(exists(target .. "/mark"), word)
           assert.matches(why, refusal(answer))
         end
+      end, reply)
+    end)
+  end)
+
+  describe("the home folder, before Codex " .. peers.version[name], function()
+    it("is no workspace because the launcher was started there", function()
+      local function reply(request)
+        if request.outputs[1] then return "over" end
+        return request.prompt == "go" and { exec = "touch .bashrc" } or "A title"
+      end
+      behind(name, { "--no-audit" }, nil, function(_, folder, _, cx)
+        local env = cx.environment()
+        env.HOME = folder .. "/work"
+        local client = open_client({ program.path, "app-server", "--no-audit", "--strict" }, env,
+          env.HOME)
+        local at_last <close> = client.peer -- luacheck: ignore 211
+        begin(client)
+        local answer = client:request(1, "thread/start", may_write)
+        if answer.result then
+          go(client, answer.result.thread.id)
+          client:notification "turn/completed"
+        end
+        assert.is_false(exists(env.HOME .. "/.bashrc"))
+        assert.matches("holds the home folder", refusal(answer))
       end, reply)
     end)
   end)

@@ -252,6 +252,7 @@ describe("a question", function()
       made = made + 1
       return question(...)
     end
+    local level = require("codex.log").level "off"
     local session <close> = assert(launcher.open { argv = { "cat" }, strict = true })
     local front = session:add { unwritten = function() return 0 end, close = function() end,
       send = function(_, line)
@@ -261,6 +262,7 @@ describe("a question", function()
       end }
     front:take '{"id":1,"method":"thread/unheardOf","params":{}}'
     while not answered.line do answered:wait() end
+    require("codex.log").level(level)
     assert.matches("no policy allows it", answered.line)
     assert.equal(1, made)
   end)
@@ -472,6 +474,9 @@ describe("the command line", function()
       code, stderr = wrong("--strict", "--workspace", folder .. "/missing")
       assert.equal(1, code)
       assert.truthy(stderr:find(folder .. "/missing", 1, true))
+      code, stderr = wrong("--strict", "--workspace", folder, "--workspace", "/tmp")
+      assert.equal(1, code)
+      assert.truthy(stderr:find("could write settings", 1, true))
       code, stderr = wrong("--policy", folder .. "/missing.lua")
       assert.equal(1, code)
       assert.truthy(stderr:find("missing.lua", 1, true))

@@ -403,9 +403,12 @@ end
 --- The parameters of a message that are not harmless; nil where they are none of an object.
 local function effects_of(method, params, knows, workspaces)
   local list = {}
-  if params == nil or params == json.null then return list end
+  if params == nil or params == json.null then params = {} end
   if not is_object(params) then return nil end
   add_effects(list, M.harmless[method], params, "", "a parameter that is not known", workspaces)
+  local problem = method == "thread/start" and not is_said(params.cwd)
+    and workspaces:problem_of_none()
+  if problem then list[#list + 1] = { field = "cwd", what = problem } end
   if revives[method] and not knows(params.threadId) and not says_settings(params) then
     list[#list + 1] = { field = "threadId", what = "the thread would go on with the settings it "
       .. "was left with (say approvalPolicy, approvalsReviewer, sandbox and cwd)" }

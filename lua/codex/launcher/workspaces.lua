@@ -15,6 +15,8 @@ local M = {}
 ---@class codex.Workspaces
 ---@field own string the real path of the launcher's own folder
 ---@field named table<string, boolean> the real paths of those that the user named
+---@field _places table<string, boolean> of all in which threads may work
+---@field _temporary table<string, boolean> where commands of all threads may write
 local Workspaces = {}
 Workspaces.__index = require("codex.base.class").methods(Workspaces)
 
@@ -46,8 +48,10 @@ end
 
 --- Commands write in workspaces and in folders for temporary files.
 function Workspaces:_is_writable(path)
-  for folder in pairs(self._writable) do
-    if is_within(path, folder) then return true end
+  for _, folders in ipairs { self._places, self._temporary } do
+    for folder in pairs(folders) do
+      if is_within(path, folder) then return true end
+    end
   end
   return false
 end
@@ -73,8 +77,8 @@ function Workspaces:_settings()
   end
 end
 
---- What is written there decides what happens next time: the user's own, Codex's settings, and the
---- policies.
+--- Why the launcher's own folder is no workspace whatever is in it: what is written there decides
+--- what happens next time, as it holds the user's own, Codex's settings, or the policies.
 function Workspaces:_problem_of_own()
   local own, home = self.own, self._home
   if is_within(home, own) then
@@ -88,11 +92,13 @@ function Workspaces:_problem_of_own()
   if own:sub(1, #home + 2) == home .. "/." then
     return ("the working folder is one of settings (%s)"):format(own)
   end
-  local settings = self:_settings()
-  if settings then
-    return ("Codex would obey %s in the working folder: --workspace %s allows it"):format(settings,
-      own)
-  end
+end
+
+--- Why no working folder at all, which is the launcher's own, is not harmless; nil where it is.
+--- Codex trusts no folder that was not said.
+---@return string? problem
+function Workspaces:problem_of_none()
+  return not self.named[self.own] and self:_problem_of_own() or nil
 end
 
 --- Why a working folder is not harmless; nil where it is.
@@ -111,7 +117,11 @@ function Workspaces:problem(path)
     return ("commands could change where the working folder leads (%s): it is %s"):format(
       short(path), short(found))
   end
-  return not self.named[found] and self:_problem_of_own() or nil
+  if self.named[found] then return nil end
+  local settings = self:_settings()
+  return self:_problem_of_own() or settings
+    and ("Codex would obey %s in the working folder: --workspace %s allows it"):format(settings,
+      found) or nil
 end
 
 -- ---- What the user says ------------------------------------------------------------------------
@@ -126,7 +136,37 @@ function Workspaces:_add(path)
   if (uv.fs_stat(found) or {}).type ~= "directory" then return refuse(path, "it is no folder") end
   if is_within(self._home, found) then return refuse(path, "it holds the home folder") end
   if is_within(self._codex_home, found) then return refuse(path, "it holds CODEX_HOME") end
-  self.named[found], self._writable[found] = true, true
+  self.named[found] = true
+  return true
+end
+
+--- Where threads may work, and with that, where commands may write.
+function Workspaces:_note_places()
+  for path in pairs(self.named) do self._places[path] = true end
+  if not self:problem_of_none() then self._places[self.own] = true end
+end
+
+--- Where commands of threads in other folders may write in this one; nil where they may not.
+function Workspaces:_open_to_others(place)
+  for folder in pairs(self._temporary) do
+    if is_within(place, folder) then return folder end
+  end
+  for folder in pairs(self._places) do
+    if folder ~= place and is_within(place, folder) then return folder end
+  end
+end
+
+--- Settings that commands in one folder write in another one would be obeyed when a thread starts
+--- in that one.
+function Workspaces:_check_apart()
+  if not next(self._places, next(self._places)) then return true end -- there is only one
+  for place in pairs(self._places) do
+    local folder = self:_open_to_others(place)
+    if folder then
+      return nil, E.new("io", ("--workspace: commands in another folder could write settings in "
+        .. "'%s', as it is in '%s'"):format(place, folder))
+    end
+  end
   return true
 end
 
@@ -140,17 +180,19 @@ function M.open(named, own)
   if not has_home then return nil, E.new("io", E.text(home)) end
   local codex_home, temporary = os.getenv "CODEX_HOME" or "", os.getenv "TMPDIR" or ""
   local self = setmetatable({
-    own = real(own or uv.cwd() or "/"), named = {},
+    own = real(own or uv.cwd() or "/"), named = {}, _places = {},
     _home = real(home), _config = real(files.config_dir()),
     _codex_home = real(codex_home ~= "" and codex_home or home .. "/.codex"),
-    _writable = { [real "/tmp"] = true },
+    _temporary = { [real "/tmp"] = true },
   }, Workspaces)
-  self._writable[self.own] = true
-  if temporary:find "^/" then self._writable[real(temporary)] = true end
+  if temporary:find "^/" then self._temporary[real(temporary)] = true end
   for _, path in ipairs(named or {}) do
     local ok, err = self:_add(path)
     if not ok then return nil, err end
   end
+  self:_note_places()
+  local ok, err = self:_check_apart()
+  if not ok then return nil, err end
   return self
 end
 
