@@ -396,6 +396,112 @@ describe("middleware", function()
   end)
 end)
 
+describe("what waits behind a middleware of the server's messages", function()
+  --- A server that says `count` MB before it answers a request that is not a client's.
+  local server = [[
+    local json = require "codex.json"
+    local function say(message) io.stdout:write(json.encode(message), "\n") io.stdout:flush() end
+    local function flood(count)
+      for i = 1, count do
+        say { method = "noise", params = { n = i, text = ("x"):rep(1000000) } }
+      end
+    end
+    for line in io.lines() do
+      local message = json.decode(line)
+      if message.method == "flood" then
+        say { method = "begin" }
+        flood(message.params.count)
+      elseif message.method == "own" then
+        flood(message.params.count)
+        say { id = message.id, result = { mine = true } }
+      elseif message.method == "ask" then
+        say { id = 7, method = "slow", params = {} }
+      elseif message.method then
+        say { id = message.id, result = message.params }
+      else
+        say { method = "answered", params = { error = message.error } }
+      end
+    end]]
+
+  --- Runs body(peer, got) with a middleware for these of the server's messages, which does this.
+  local function behind(from, on, code, body)
+    with_server("exec '" .. program.path .. "' \"${0%/*}/server.lua\"", function(folder, env)
+      write_lua(folder, "server.lua", server)
+      local path = write_lua(folder, "m.lua", ([[local codex = require "codex"
+        return { name = "holder", on = %q, from = %q, results = true,
+          handle = function(message, session) %s end }]]):format(on, from, code))
+      local peer <close>, got = raw_launcher({ "--no-audit", "--middleware", path }, env)
+      body(peer, got)
+    end)
+  end
+
+  local function resident(peer)
+    local file = assert(io.open(("/proc/%d/statm"):format(peer.pid)))
+    local pages = file:read("a"):match "^%d+ (%d+)"
+    file:close()
+    return tonumber(pages) * 4096
+  end
+
+  local function methods(got)
+    local list = {}
+    for i, line in ipairs(got.lines) do list[i] = line:match '"method":"([^"]*)"' or line end
+    return list
+  end
+
+  local given_up = "middleware holder failed on %s: more than 64 MiB of what the server said had "
+    .. "to wait for it"
+
+  it("stops the server", function()
+    behind("server", "begin", "codex.sleep(1.5)", function(peer, got)
+      peer:send '{"method":"flood","params":{"count":200}}'
+      async.sleep(1)
+      local held = resident(peer)
+      assert.is_true(held < 64 << 20, ("%d bytes are held"):format(held))
+      assert.same("begin", json.decode(got.wait(201)[1]).method)
+      for i = 1, 200 do assert.equal(i, json.decode(got.lines[i + 1]).params.n) end
+    end)
+  end)
+
+  it("does not stop it where the middleware may wait for its answer", function()
+    local code = [[message:replace(assert(session:request("own", { count = 20 })))]]
+    behind("server", "begin", code, function(peer, got)
+      peer:send '{"method":"flood","params":{"count":1}}'
+      local lines = got.wait(22)
+      assert.same({ method = "begin", params = { mine = true } }, json.decode(lines[1]))
+    end)
+  end)
+
+  it("has a limit there, too; then the middleware has failed", function()
+    behind("server", "begin", [[pcall(session.request, session, "own", { count = 100 })
+      codex.sleep(60)]], function(peer, got)
+      peer:send '{"method":"flood","params":{"count":1}}'
+      got.wait(101)
+      for _, method in ipairs(methods(got)) do assert.equal("noise", method) end
+      assert.truthy(peer:stderr():find(given_up:format "begin", 1, true), (peer:stderr()))
+      assert.is_true(resident(peer) < 200 << 20)
+    end)
+  end)
+
+  it("gets an answer even then, whoever has asked", function()
+    local code = [[if message.from == "client" then return end
+      pcall(session.request, session, "own", { count = 100 })
+      codex.sleep(60)]]
+    behind("server", "slow", code, function(peer, got)
+      peer:send '{"method":"ask"}'
+      local last = json.decode(got.wait(101)[101])
+      assert.same({ code = -32603, message = "a middleware failed" }, last.params.error)
+      assert.truthy(peer:stderr():find(given_up:format "slow", 1, true), (peer:stderr()))
+    end)
+    behind("client", "read", code, function(peer, got)
+      peer:send '{"id":"mine","method":"read","params":{}}'
+      local first = json.decode(got.wait(101)[1])
+      assert.same({ id = "mine", error = { code = -32603, message = "a middleware failed" } },
+        first)
+      assert.truthy(peer:stderr():find(given_up:format "read", 1, true), (peer:stderr()))
+    end)
+  end)
+end)
+
 describe("a question that only an error can decline", function()
   it("is declined so, and written down once", function()
     with_server("exec cat", function(folder, env)

@@ -623,6 +623,7 @@ local function through(session, list, message)
   local method = message.method
   message.method = method_of(session, message)
   middleware.pass(list, message, session, session._stall_seconds)
+  if message.given_up then return false end
   message.method = method or message.method
   if not message.outcome then return true end
   conclude(session, message)
@@ -669,6 +670,33 @@ local function failed(session)
     if asked then return session:_refuse(asked, "the launcher failed") end
     answer_server(session, message.id, { error = error_body })
   end
+end
+
+-- ---- What waits behind a middleware ------------------------------------------------------------
+
+--- While too much of the server's messages waits it is held, but not where the answer to a request
+--- of ours may be what is waited for.
+local function hold_for_lane(session)
+  session:hold("lane", session._lane.is_full and session._own_requests == 0)
+end
+
+local function count_own(session, step)
+  session._own_requests = session._own_requests + step
+  hold_for_lane(session)
+end
+
+--- So much has come meanwhile that the middleware's time is over.
+local function given_up(session)
+  return function(message)
+    middleware.fail(message,
+      ("more than %d MiB of what the server said had to wait for it"):format(lane.MOST >> 20))
+    conclude(session, message)
+  end
+end
+
+local function server_lane(session)
+  return lane.new(server_side(session), failed(session),
+    function() hold_for_lane(session) end, given_up(session))
 end
 
 -- ---- Clients come and go -----------------------------------------------------------------------
@@ -719,12 +747,18 @@ end
 ---@param opts? { timeout?: number }
 ---@return any?
 ---@return codex.Error?
-function Session:request(method, params, opts) return self.server:request(method, params, opts) end
+function Session:request(method, params, opts)
+  count_own(self, 1)
+  local at_last <close> = -- luacheck: ignore 211
+    setmetatable({}, { __close = function() count_own(self, -1) end })
+  return self.server:request(method, params, opts)
+end
 
 -- ---- Opening and ending ------------------------------------------------------------------------
 
 local function server_options(session, given)
-  local from = lane.new(server_side(session), failed(session))
+  local from = server_lane(session)
+  session._lane = from
   return {
     name = "the app-server", raw = true, prefix = "codex-lua:", stderr = "inherit",
     line_limit = LINE_LIMIT, cwd = given.cwd, env = given.env, clear_env = given.clear_env,
@@ -785,7 +819,7 @@ function M.open(given)
   local decides = #policies > 0 or given.strict or false
   local session = setmetatable({
     _fronts = {}, _routes = {}, _asked = {}, _threads = {}, _items = items.new(), _numbers = 0,
-    _held = {}, _opened = {},
+    _held = {}, _opened = {}, _own_requests = 0,
     _over_signal = async.signal(), _introduction = introduction.new(),
     _recording = given.recording, _audit = given.audit, _strict = given.strict,
     _decides = decides, _workspaces = workspaces, _shared = given.shared or false,

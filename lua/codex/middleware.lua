@@ -287,10 +287,14 @@ local function show(middleware, message, session, seconds)
   return state
 end
 
-local function fail(middleware, message, why)
-  require("codex.log").error("middleware %s failed on %s: %s", middleware.name,
+--- The middleware that is shown a message has failed on it: nothing else becomes of the message.
+---@param message table
+---@param why string
+function M.fail(message, why)
+  local name = message.shown_to.name
+  require("codex.log").error("middleware %s failed on %s: %s", name,
     message.method or message.kind, why)
-  message.outcome = { drop = true }
+  message.outcome, message.concluded_by = { drop = true }, name
   if message.kind == "request" then
     message.outcome = { error = { code = -32603, message = "a middleware failed" } }
   end
@@ -300,15 +304,17 @@ end
 --- everywhere: no. Afterwards message.line is what goes on, or message.outcome is why it does not.
 ---@param list codex.Middleware[]
 ---@param message table { from, kind, method, id, line, check }; check(line) says what is wrong with
---- what is to be sent instead
+--- what is to be sent instead. With `given_up`, nobody wants to know any more.
 ---@param session codex.Session
 ---@param seconds number that a handler may go on without waiting
 function M.pass(list, message, session, seconds)
   session = require("codex.base.environment").session(session)
   for _, middleware in ipairs(list) do
+    message.shown_to = middleware
     local state, why = show(middleware, message, session, seconds)
+    if message.given_up then return end
     if not state then
-      fail(middleware, message, why)
+      M.fail(message, why)
     else
       message.line, message.outcome = state.line, state.outcome
     end
