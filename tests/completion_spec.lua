@@ -35,6 +35,7 @@ describe("completion", function()
     assert.same({ "--help", "--matcher", "--timeout", "--yes" },
       offered({}, "hook", "install", "--"))
     assert.same({ "--audit" }, offered({}, "app-server", "--strict", "--aud"))
+    assert.same({ "--workspace" }, offered({}, "app-server", "--strict", "--work"))
   end)
 
   it("knows the user's own commands, and runs none", function()
