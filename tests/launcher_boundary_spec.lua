@@ -330,7 +330,9 @@ for _, name in ipairs(names) do
             assert.is_false(exists(mark), problem)
             assert.equal(-32600, answer.error.code)
             assert.truthy(answer.error.message:find(problem, 1, true), answer.error.message)
-            assert.truthy(client:log():find(problem, 1, true))
+            assert.is_true(program.eventually(function()
+              return client:log():find(problem, 1, true) ~= nil
+            end), client:log())
           end
         end, reply)
       end)
