@@ -517,6 +517,34 @@ describe("a question that only an error can decline", function()
   end)
 end)
 
+describe("questions that the server does not call over", function()
+  it("are forgotten when there are many", function()
+    local result = program.eval [[
+      local async, launcher = require "codex.async", require "codex.launcher"
+      local no = { name = "no", decide = function() return "decline" end }
+      local session <close> = assert(launcher.open { argv = { "cat" }, policies = { no } })
+      local answers, changed = 0, async.signal()
+      session:add {
+        send = function()
+          answers = answers + 1
+          changed:notify()
+          return true
+        end,
+        unwritten = function() return 0 end, close = function() end,
+      }
+      local text = '{"id":%d,"method":"item/fileChange/requestApproval","params":{"itemId":"i"}}'
+      for i = 1, 1500 do session.server:send(text:format(i)) end
+      while answers < 1500 do changed:wait() end -- they come back as if the server had said them
+      local count = 0
+      for _, asked in pairs(session._asked) do
+        assert(asked.settled)
+        count = count + 1
+      end
+      print(count, session._asked["500"], session._asked["501"].id)]]
+    assert.equal("1000\tnil\t501\n", result.stdout, result.stderr)
+  end)
+end)
+
 describe("a question that a middleware answers", function()
   it("is written down as that middleware's decision", function()
     with_server("exec cat", function(folder, env)

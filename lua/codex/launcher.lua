@@ -27,6 +27,7 @@ local M = {}
 
 local HIGH_WATER = 8 << 20 -- bytes that the server may lag behind its clients
 local UNREAD_SECONDS = 10 -- how long a client of several may lag behind by more than HIGH_WATER
+local SETTLED_KEPT = 1000 -- questions that are answered
 local STALL_SECONDS = 10 -- that a middleware may go on without waiting
 local LINE_LIMIT = 1 << 30 -- of the server's messages
 local CLIENT_LINE_LIMIT = 256 << 20
@@ -156,6 +157,16 @@ local function audit(session, asked, record)
   return false, err and E.text(err) or "it was not written down"
 end
 
+--- What is answered is known until the server says that it is over. Old versions (0.101.0) never
+--- say so, so the oldest is forgotten where there are many.
+local function remember_settled(session, id)
+  local place = session._settled_count % SETTLED_KEPT + 1
+  local oldest = session._settled[place]
+  local asked = oldest and session._asked[oldest]
+  if asked and asked.settled then session._asked[oldest] = nil end
+  session._settled[place], session._settled_count = id, place
+end
+
 --- Sends the server the answer to one of its requests. The first answer counts.
 local function settle(session, asked, line)
   if asked.settled then
@@ -163,6 +174,7 @@ local function settle(session, asked, line)
     return
   end
   asked.settled, asked.line, asked.question = true, nil, nil
+  remember_settled(session, asked.id)
   if asked.own_id ~= asked.id then line = intake.with_id(line, asked.own_id) end
   session:_record("c2s", line)
   session.server:send(line)
@@ -819,7 +831,8 @@ function M.open(given)
   local decides = #policies > 0 or given.strict or false
   local session = setmetatable({
     _fronts = {}, _routes = {}, _asked = {}, _threads = {}, _items = items.new(), _numbers = 0,
-    _held = {}, _opened = {}, _own_requests = 0,
+    _held = {}, _opened = {}, _own_requests = 0, _settled = {},
+    _settled_count = 0,
     _over_signal = async.signal(), _introduction = introduction.new(),
     _recording = given.recording, _audit = given.audit, _strict = given.strict,
     _decides = decides, _workspaces = workspaces, _shared = given.shared or false,
