@@ -21,6 +21,7 @@ local lane = require "codex.launcher.lane"
 local link = require "codex.link"
 local log = require "codex.log"
 local middleware = require "codex.middleware"
+local threads = require "codex.launcher.threads"
 local uv = require "luv"
 
 local M = {}
@@ -97,49 +98,12 @@ function Session:hold(reason, on)
   self.server:pause(next(self._held) ~= nil)
 end
 
---- Who is told of a thread: those who opened it or its parent, else everybody.
-function Session:_audience(thread_id)
-  if #self._fronts < 2 or not thread_id then return self._fronts end
-  local list = {}
-  for _, front in ipairs(self._fronts) do
-    if front.threads[thread_id] then list[#list + 1] = front end
-  end
-  return #list > 0 and list or self._fronts
-end
-
---- Who is asked about a thread. Where those are gone who opened it nobody is, as the others know
---- nothing of it.
-function Session:_who_is_asked(thread_id)
-  local list = self:_audience(thread_id)
-  if not thread_id or not self._opened[thread_id] then return list end
-  local first = list[1]
-  return first and first.threads[thread_id] and list or {}
-end
-
---- A client hears of a thread from now on, and is asked about it.
-local function join(session, front, thread_id)
-  session._opened[thread_id], front.threads[thread_id] = true, true
-end
-
---- Old versions call a thread a conversation.
-local function thread_of(params)
-  return params.threadId or params.conversationId
-    or (type(params.thread) == "table" and params.thread.id) or nil
-end
-
-local function adopt(session, thread)
-  if type(thread) ~= "table" or type(thread.parentThreadId) ~= "string" then return end
-  for _, front in ipairs(session._fronts) do
-    if front.threads[thread.parentThreadId] then join(session, front, thread.id) end
-  end
-end
-
 local function to_audience(session, method, line)
   local audience = session._fronts
   if session._shared then
     local params = params_of(line)
-    if method == "thread/started" then adopt(session, params.thread) end
-    audience = session:_audience(thread_of(params))
+    if method == "thread/started" then threads.adopt(session, params.thread) end
+    audience = threads.audience(session, threads.of(params))
   end
   for _, front in ipairs(copy(audience)) do
     if not front.opt_out[method] then front:send(line) end
@@ -202,7 +166,7 @@ end
 
 local function show(session, asked)
   local line = asked.line
-  asked.shown = copy(session:_who_is_asked(asked.thread_id))
+  asked.shown = copy(threads.who_is_asked(session, asked.thread_id))
   for _, front in ipairs(copy(asked.shown)) do front:send(line) end
   if #asked.shown == 0 then session:_refuse(asked, "there is no client to ask") end
 end
@@ -246,7 +210,7 @@ local function read_question(session, asked)
   local params = decoded.params
   if params == nil then params = {} end
   if type(params) ~= "table" or params[1] ~= nil then return nil, "its params are no object" end
-  asked.thread_id = session._shared and thread_of(params)
+  asked.thread_id = session._shared and threads.of(params)
   local question, why = attempt(question_of, session, asked.method, params)
   if why then return nil, why end
   asked.question = question
@@ -307,68 +271,17 @@ function from_server.notification(session, message)
   to_audience(session, message.method, message.line)
 end
 
---- After these the client hears of the thread; it is in their result.
-local opens = {
-  ["thread/start"] = "thread", ["thread/resume"] = "thread", ["thread/fork"] = "thread",
-  newConversation = "conversation", resumeConversation = "conversation",
-  forkConversation = "conversation",
-}
-local resumes = { ["thread/resume"] = true, resumeConversation = true }
-
 local route -- sends a client's request, below
-
---- Whether any client but this one hears of a thread, or has asked to.
-local function is_wanted(session, thread_id, but)
-  for _, front in ipairs(session._fronts) do
-    local has_it = front.threads[thread_id] or front.resuming[thread_id]
-    if has_it and front ~= but then return true end
-  end
-  return false
-end
-
---- We do not want to hear of a thread any more where no client does.
-local function leave(session, thread_id)
-  if not session._shared or is_wanted(session, thread_id) then return end
-  async.spawn(session.request, session, "thread/unsubscribe", { threadId = thread_id })
-end
 
 local function introduced(session, result)
   local again = session._introduction:answered(result)
   if again then route(session, again.front, "initialize", again.id, again.id, again.line) end
 end
 
-local learn = {}
-
-function learn.initialize(session, known, result)
+local function note_introduction(session, known, result)
   if session._shared then return introduced(session, result) end
   known.front.introduced = result ~= nil and "done" or nil
 end
-
-learn["thread/unsubscribe"] = function(_, known, result)
-  if known.thread and result ~= nil then known.front.threads[known.thread] = nil end
-end
-
---- That a client has asked for a thread, or has its answer.
-local function count_resuming(front, thread_id, step)
-  local count = (front.resuming[thread_id] or 0) + step
-  front.resuming[thread_id] = count > 0 and count or nil
-end
-
-local function learn_thread(session, known, result)
-  local front = known.front
-  if known.thread then count_resuming(front, known.thread, -1) end
-  local id = type(result) == "table" and thread_of(result) or nil
-  if id then
-    if opens[known.method] == "thread" then session._threads[id] = true end
-    join(session, front, id)
-  end
-  -- Who left it meanwhile did not unsubscribe, as this client was about to have it.
-  local left = known.thread
-  if id then left = front.gone and id end
-  if left and session._opened[left] then leave(session, left) end
-end
-
-for method in pairs(opens) do learn[method] = learn_thread end
 
 function from_server.result(session, message)
   local id = intake.canonical(message.id)
@@ -382,7 +295,7 @@ function from_server.result(session, message)
   local line = message.line
   if known.id ~= message.id then line = intake.with_id(line, known.id) end
   known.front:send(line)
-  local note = learn[known.method]
+  local note = known.method == "initialize" and note_introduction or threads.learn[known.method]
   if note then note(session, known, decode(message.line).result) end
 end
 
@@ -452,27 +365,13 @@ local function initialize(session, message)
   route(session, front, "initialize", message.id, own_id, line)
 end
 
---- The server knows one client only, which a thread is not to be taken from as long as one of ours
---- has it: who leaves it is answered here, but for the last one. nil where it is for the server.
-local function status_without(session, front, thread_id)
-  if not front.threads[thread_id] and not front.resuming[thread_id] then return "notSubscribed" end
-  if not is_wanted(session, thread_id, front) then return nil end
-  front.threads[thread_id] = nil
-  return "unsubscribed"
-end
-
 --- One of several clients asks something.
 local function shared_request(session, message)
-  local front, method, thread_id = message.front, message.method, nil
+  local front, method, thread_id, status = message.front, message.method, nil, nil
   if not introduction.admits(front, message.own_id) then return end
-  if method == "thread/unsubscribe" or resumes[method] then
-    thread_id = thread_of(params_of(message.line))
-  end
-  if method == "thread/unsubscribe" and thread_id then
-    local status = status_without(session, front, thread_id)
-    if status then return front:answer(message.own_id, { result = { status = status } }) end
-  end
-  if resumes[method] and thread_id then count_resuming(front, thread_id, 1) end
+  if threads.concerns(method) then thread_id = threads.of(params_of(message.line)) end
+  if thread_id then status = threads.asked(session, front, method, thread_id) end
+  if status then return front:answer(message.own_id, { result = { status = status } }) end
   local known = route(session, front, method, message.id, message.own_id, message.line)
   known.thread = thread_id
 end
@@ -738,7 +637,7 @@ function Session:_lost(front)
       self:_refuse(asked, "the client is gone")
     end
   end
-  for id in pairs(front.threads) do leave(self, id) end
+  for id in pairs(front.threads) do threads.leave(self, id) end
   if self._on_lost then self._on_lost(front) end
 end
 
