@@ -308,11 +308,15 @@ static size_t list_keys(lua_State *L, int object, key *keys, size_t room) {
   return n;
 }
 
+/* A metatable is a script's to make: what it says is looked at. */
 static lua_Integer write_duplicates(writer *w, int object, lua_Integer written) {
   lua_State *L = w->L;
-  if (luaL_getmetafield(L, object, "duplicates") == LUA_TNIL) return written;
-  for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++) {
-    lua_rawgeti(L, -1, 1);
+  int type = luaL_getmetafield(L, object, "duplicates");
+  if (type == LUA_TNIL) return written;
+  if (type != LUA_TTABLE) luaL_error(L, "the duplicates of an object must be a list");
+  for (lua_Integer i = 1; (type = lua_rawgeti(L, -1, i)) != LUA_TNIL; i++) {
+    if (type != LUA_TTABLE || lua_rawgeti(L, -1, 1) != LUA_TSTRING)
+      luaL_error(L, "a duplicate of an object must be a list of a string and a value");
     lua_rawgeti(L, -2, 2);
     write_pair(w, written++ == 0);
     lua_pop(L, 3);
@@ -347,6 +351,17 @@ static void write_object(writer *w) {
   add(w, "}", 1);
 }
 
+/* An integer beyond 64 bits: its text, which must be one. */
+static void write_numeral(writer *w) {
+  size_t n = 0;
+  const char *text = lua_rawgeti(w->L, -1, 1) == LUA_TSTRING ? lua_tolstring(w->L, -1, &n) : "";
+  bool negative = *text == '-';
+  size_t digits = strspn(text + negative, "0123456789");
+  if (digits == 0 || negative + digits != n) luaL_error(w->L, "a number has no digits");
+  add(w, text, n);
+  lua_pop(w->L, 1);
+}
+
 static void write_table(writer *w) {
   lua_State *L = w->L;
   if (w->depth >= MAX_DEPTH) luaL_error(L, "nested too deeply for JSON (a cycle?)");
@@ -358,9 +373,7 @@ static void write_table(writer *w) {
   }
   lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
   if (name && strcmp(name, number_type) == 0) {
-    lua_rawgeti(L, -1, 1);
-    add(w, lua_tostring(L, -1), lua_rawlen(L, -1));
-    lua_pop(L, 1);
+    write_numeral(w);
   } else if (n > 0 || (name && strcmp(name, array_type) == 0)) {
     write_array(w, n);
   } else {

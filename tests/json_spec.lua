@@ -7,6 +7,26 @@ local function round_trip(text)
   return json.encode(value)
 end
 
+describe("writing JSON", function()
+  it("believes nothing that a metatable says", function()
+    local number = getmetatable(json.decode "123456789012345678901")
+    local lies = {
+      setmetatable({}, { duplicates = 5 }), setmetatable({}, { duplicates = { 1 } }),
+      setmetatable({}, { duplicates = { {} } }), setmetatable({}, { duplicates = { { 1, 2 } } }),
+      setmetatable({}, { duplicates = { { "a" } } }), setmetatable({}, number),
+      setmetatable({ 7 }, number), setmetatable({ "x" }, number), setmetatable({ "-" }, number),
+      setmetatable({ "1}" }, number), setmetatable({ "1\0" }, number),
+      setmetatable({}, { __name = "codex.json.number" }),
+    }
+    for i, lie in ipairs(lies) do
+      local ok, err = pcall(json.encode, lie)
+      assert.is_false(ok, i)
+      assert.is_truthy(err:find "must be a list" or err:find "has no digits"
+        or err:find "a nil cannot be written", err)
+    end
+  end)
+end)
+
 describe("reading JSON", function()
   it("gives Lua's own values", function()
     assert.same({ a = { 1, 2.5, "x", true, false } }, json.decode '{"a":[1,2.5,"x",true,false]}')
