@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,14 +104,32 @@ static void on_idle_due(cx_proc *proc) {
     cx_proc_stop(proc, CX_EIDLE);
 }
 
+static bool is_readable(const uv_pipe_t *pipe, bool has) {
+  struct pollfd end = {.events = POLLIN};
+  return has && uv_fileno((const uv_handle_t *)pipe, &end.fd) == 0 && poll(&end, 1, 0) > 0 &&
+         (end.revents & POLLIN);
+}
+
+/* After the exit all is read, whatever was paused. */
+static bool has_unread(const cx_proc *proc) {
+  bool is_read = proc->has_out && (!proc->paused || proc->status.exited);
+  return is_readable(&proc->out, is_read) || is_readable(&proc->err, proc->has_err);
+}
+
+/* A script that computes keeps the loop from reading: what has arrived meanwhile is read, in this
+ * turn of the loop, before a deadline is judged that is about silence. */
+static bool is_due(cx_proc *proc, deadline which, uint64_t now) {
+  if (!proc->due[which] || proc->due[which] > now) return false;
+  bool waits = (which == IDLE || which == DRAIN) && !proc->closing && has_unread(proc);
+  proc->due[which] = waits ? now + 1 : 0;
+  return !waits;
+}
+
 static void on_timer(uv_timer_t *timer) {
   cx_proc *proc = timer->data;
   uint64_t now = uv_now(timer->loop);
   bool fired[DEADLINES];
-  for (int i = 0; i < DEADLINES; i++) {
-    fired[i] = proc->due[i] && proc->due[i] <= now;
-    if (fired[i]) proc->due[i] = 0;
-  }
+  for (int i = 0; i < DEADLINES; i++) fired[i] = is_due(proc, (deadline)i, now);
   if (fired[TOTAL]) cx_proc_stop(proc, CX_ETIMEOUT);
   if (fired[IDLE]) on_idle_due(proc);
   if (fired[GRACE]) signal_group(proc, SIGKILL);

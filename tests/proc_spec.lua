@@ -565,6 +565,33 @@ describe("a time limit", function()
     assert.equal(0, assert(run(talk:format ">&2", { idle_timeout = 0.4 })).code)
   end)
 
+  --- Computes for so many seconds: nothing is read meanwhile.
+  local function compute(seconds)
+    local last = uv.hrtime() + seconds * 1e9
+    while uv.hrtime() < last do end
+  end
+
+  it("on silence takes what has arrived for said, however long the script computed", function()
+    for _, where in ipairs { "", ">&2" } do
+      local script = ("sleep 0.1; echo a %s; sleep 0.6; echo b %s"):format(where, where)
+      local p <close> = sh(script, { idle_timeout = 0.3 })
+      compute(0.6)
+      assert.equal(0, p:wait().code)
+    end
+  end)
+
+  it("on output after the exit leaves nothing in the pipe unread", function()
+    local ticks <close> = sh "while :; do echo; sleep 0.01; done" -- it wakes us while it is read
+    for _ = 1, 5 do
+      local p <close> = sh(("head -c %d /dev/zero; sleep 3 & exit 0"):format(MIB + 60000))
+      while not p:status().exited do ticks:line() end
+      compute(0.7)
+      local size = 0
+      for bytes in function() return p:read() end do size = size + #bytes end
+      assert.equal(MIB + 60000, size)
+    end
+  end)
+
   it("of a task ends its program", function()
     local pid
     local value, err = async.timeout(0.1, function()
