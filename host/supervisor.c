@@ -1,10 +1,16 @@
-/* Answers Codex; see supervisor.h. Signals are handled from the first line on, all memory is
- * static, and every way out ends in `finish`, which calls nothing that a signal handler may not
- * call. */
+/* Answers Codex; see supervisor.h.
+ *
+ * Signals wait from the first line on until the arguments say what to answer; after that, those
+ * that would end us have us answer. All memory is static. This process ends in one of three
+ * functions: `finish` is for all that goes wrong, a signal too, and calls nothing that a signal
+ * handler may not call; `finish_well` gives the worker's last word; `wrong_usage` refuses before
+ * there is a worker. Each says first that it answers, and signals then change nothing. Only when
+ * the answering itself crashes does the handler end us, with 1. */
 #include "supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -23,6 +29,8 @@ enum {
   REFUSED = 2,
   NOISE_LIMIT = 64 << 10, /* bytes that hooks print and we pass on */
   LINGER_MS = 1000,       /* for the log, once the answer is written */
+  DRAIN_MS = 200,         /* for Codex to write the rest of what no hook will read */
+  SHORTEST_MS = 100,      /* for an answer, however late it is */
   DEFAULT_LIMIT_MS = 600000,
   LONGEST_MS = 1000000000,
 };
@@ -53,13 +61,14 @@ static char key[CX_VERDICT_KEY + 1];
 static struct {
   size_t resort;
   bool shows_noise; /* also with a refusal, where Codex would take it for the reason */
-  int64_t limit_ms, started, last;
-  pid_t parent, worker;
+  int64_t limit_ms, started, last, alarm;
+  pid_t shell, parent, worker;
   int null, report, printed; /* descriptors: /dev/null, what the worker says, what hooks print */
   const verdict *volatile known;
   size_t noise;
   volatile sig_atomic_t answering;
-} state = {.limit_ms = DEFAULT_LIMIT_MS, .report = -1, .printed = -1, .null = -1};
+} state = {
+    .limit_ms = DEFAULT_LIMIT_MS, .alarm = INT64_MAX, .report = -1, .printed = -1, .null = -1};
 
 static int64_t clock_ms(clockid_t clock) {
   struct timespec t;
@@ -139,17 +148,30 @@ static int answer_unknown(const char *why) {
   return answer(&head, text, why);
 }
 
-/* Has a process of its own write down what went wrong: nothing of Codex's is left to that. */
+static void set_mask(bool is_full) {
+  sigset_t mask;
+  if (is_full)
+    sigfillset(&mask);
+  else
+    sigemptyset(&mask);
+  sigprocmask(SIG_SETMASK, &mask, NULL);
+}
+
+/* Has a process of its own write down what went wrong: nothing of Codex's is left to that, nor what
+ * we do with signals. */
 static void record(const char *why) {
   static char note[4096];
   if (state.known && state.known->head.note < sizeof note)
     memcpy(note, state.known->text + state.known->head.out + state.known->head.reason,
            state.known->head.note);
-  if (state.null < 0 || fork() != 0) return;
+  if (state.null < 0 || _Fork() != 0) return;
   setsid();
   for (int fd = 0; fd < 3; fd++)
     if (dup2(state.null, fd) < 0) _exit(UNSAID);
   close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+  signal(SIGPIPE, SIG_DFL);
+  signal(SIGXFSZ, SIG_DFL);
+  set_mask(false);
   execl("/proc/self/exe", "codex-lua", "hook", "--record", why, note, (char *)NULL);
   _exit(UNSAID);
 }
@@ -161,13 +183,30 @@ static void kill_worker(void) {
   kill(state.worker, SIGKILL);
 }
 
-/* The last resort, and the only one: answers for the worker. */
+/* Reads what Codex has still to write, once it is answered: that may be more than a pipe holds, and
+ * a Codex that took a broken pipe for a failed hook would go on. */
+static void drain(void) {
+  static char rest[64 << 10];
+  struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+  int64_t now = now_ms(), room = (state.alarm - now) / 2;
+  int64_t end = now + (room < DRAIN_MS ? room : DRAIN_MS);
+  int flags = fcntl(STDIN_FILENO, F_GETFL);
+  if (fcntl(STDIN_FILENO, F_GETPIPE_SZ) < 0) return; /* it is no pipe of Codex's */
+  if (flags < 0 || fcntl(STDIN_FILENO, F_SETFL, flags | O_NONBLOCK) != 0) return;
+  while ((now = now_ms()) < end && poll(&in, 1, (int)(end - now)) > 0) {
+    ssize_t n = read(STDIN_FILENO, rest, sizeof rest);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) return;
+  }
+}
+
+/* Answers for the worker. */
 static _Noreturn void finish(const char *why) {
   state.answering = 1;
   kill_worker();
   const verdict *known = state.known;
   int code = known ? answer(&known->head, known->text, why) : answer_unknown(why);
   record(why);
+  drain();
   _exit(code);
 }
 
@@ -194,15 +233,6 @@ static void on_signal(int number, siginfo_t *info, void *context) {
   if (is_crash && info->si_code > 0) _exit(UNSAID);
 }
 
-static void set_mask(bool is_full) {
-  sigset_t mask;
-  if (is_full)
-    sigfillset(&mask);
-  else
-    sigemptyset(&mask);
-  sigprocmask(SIG_SETMASK, &mask, NULL);
-}
-
 static void set_signals(void) {
   struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
   struct sigaction ignore = {.sa_handler = SIG_IGN}, normal = {.sa_handler = SIG_DFL};
@@ -212,14 +242,15 @@ static void set_signals(void) {
     bool is_error = i == SIGPIPE || i == SIGXFSZ; /* which write says, too */
     sigaction(i, is_harmless ? &normal : is_error ? &ignore : &action, NULL);
   }
-  set_mask(false);
+  set_mask(false); /* what waited comes now */
 }
 
-/* Milliseconds since the shell that runs us was started: Codex counts from there. */
+/* Milliseconds since Codex started the shell that runs us, or us where it became us: Codex counts
+ * from there. Later than the limit it would not be waiting any more, so that is not true. */
 static int64_t lost_ms(void) {
   enum { FIELDS = 20 }; /* from the one after the name to the time of the start */
   char text[1024];
-  snprintf(text, sizeof text, "/proc/%d/stat", (int)getppid());
+  snprintf(text, sizeof text, "/proc/%d/stat", (int)(state.shell ? state.shell : getpid()));
   int fd = open(text, O_RDONLY | O_CLOEXEC);
   ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
   if (fd >= 0) close(fd);
@@ -228,7 +259,7 @@ static int64_t lost_ms(void) {
   for (int i = 0; at && i < FIELDS; i++) at = strchr(at + 1, ' ');
   if (!at) return 0;
   int64_t ms = clock_ms(CLOCK_BOOTTIME) - atoll(at) * 1000 / sysconf(_SC_CLK_TCK);
-  return ms > 0 && ms < state.limit_ms / 2 ? ms : 0; /* or it is no shell of Codex's */
+  return ms > 0 && ms < state.limit_ms ? ms : 0;
 }
 
 /* Has the kernel kill us before Codex's time is over: what is stopped cannot answer, but the shell
@@ -236,10 +267,14 @@ static int64_t lost_ms(void) {
 static void set_alarm(void) {
   timer_t timer;
   struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
-  int64_t ms = state.started + state.limit_ms - now_ms();
+  int64_t now = now_ms(), ms = state.started + state.limit_ms - now;
   ms -= state.limit_ms > 5000 ? 500 : state.limit_ms / 10;
+  if (ms < SHORTEST_MS) ms = SHORTEST_MS;
+  state.alarm = now + ms;
   struct itimerspec when = {.it_value = {ms / 1000, (long)(ms % 1000) * 1000000}};
-  if (timer_create(CLOCK_MONOTONIC, &event, &timer) == 0) timer_settime(timer, 0, &when, NULL);
+  if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 ||
+      timer_settime(timer, 0, &when, NULL) != 0)
+    finish("there is no timer");
 }
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
@@ -248,6 +283,7 @@ static _Noreturn void wrong_usage(const char *what, const char *word) {
   state.answering = 1;
   bool is_said = put(STDERR_FILENO, OURS, strlen(OURS)) && put(STDERR_FILENO, what, strlen(what)) &&
                  put(STDERR_FILENO, word, strlen(word)) && put(STDERR_FILENO, "\n", 1);
+  drain();
   _exit(is_said ? REFUSED : UNSAID);
 }
 
@@ -257,6 +293,14 @@ static int64_t limit_of(const char *word) {
   if (!*word || *end || !(seconds > 0) || seconds * 1000 > LONGEST_MS)
     wrong_usage("--limit needs a number of seconds, not ", word);
   return (int64_t)(seconds * 1000) + 1;
+}
+
+static pid_t shell_of(const char *word) {
+  char *end;
+  long long number = strtoll(word, &end, 10);
+  if (*end || number <= 0 || number > INT_MAX)
+    wrong_usage("--shell needs the number of a process, not ", word);
+  return (pid_t)number;
 }
 
 static size_t resort_of(const char *word) {
@@ -276,6 +320,9 @@ static void parse(char **words) {
       words++;
     } else if (strcmp(word, "--fail") == 0) {
       state.resort = resort_of(value);
+      words++;
+    } else if (strcmp(word, "--shell") == 0) {
+      state.shell = shell_of(value);
       words++;
     } else if (word[0] == '-') {
       wrong_usage("there is no such option; see codex-lua help hook: ", word);
@@ -351,9 +398,10 @@ static void hear(void) {
   wanted = sizeof *head + (uint64_t)head->out + head->reason + head->note;
   if (wanted > sizeof *next) finish("its answer is too long");
   if (heard < wanted) return;
+  if (head->code != ANSWERED && head->code != REFUSED) finish("its answer is none that there is");
   if (head->is_last) finish_well(next);
   state.known = next;
-  state.last = state.started + head->last_ms;
+  state.last = state.started + (head->last_ms < state.limit_ms ? head->last_ms : state.limit_ms);
   into = 1 - into;
   heard = 0;
   wanted = sizeof *head;
@@ -381,14 +429,16 @@ static _Noreturn void supervise(void) {
   }
 }
 
-/* A stream that is closed stays one that cannot be written: its number is not given to a file. */
+/* A stream that is closed stays one that cannot be written: its number is given to no pipe. */
 static void open_standard_streams(void) {
   do state.null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   while (state.null >= 0 && state.null < 3);
+  if (state.null < 0) finish("/dev/null cannot be opened");
 }
 
 char **cx_supervise(int argc, char **argv) {
   if (!is_run_by_codex(argc, argv)) return argv;
+  set_mask(true);
   parse(argv + 2);
   state.started = now_ms() - lost_ms();
   set_alarm();

@@ -6,9 +6,10 @@
  * standard input, and this process, which runs no Lua and allocates nothing, answers: with the
  * worker's last word or, where that does not come, with what it said to answer then.
  *
- * It ends with 0 and an answer on standard output, with 2 and a reason on standard error, or, when
- * neither could be written, with 1; the command line that `codex-lua hook install` writes refuses
- * then, as it does when this process is killed or cannot be started. */
+ * It ends with 0 and an answer on standard output, if only that there is none; with 2 and a reason
+ * on standard error; or, when neither could be written, with 1. The command line that `codex-lua
+ * hook install` writes refuses then, as it does when this process is killed or cannot be started.
+ */
 #ifndef CX_SUPERVISOR_H
 #define CX_SUPERVISOR_H
 

@@ -1,11 +1,12 @@
 --- hook: Codex's lifecycle hooks, in Lua: may allow, deny or change what Codex does
 ---
---- Codex runs `codex-lua hook [--limit SECONDS] [--fail open|closed|halt] [HOOK.lua...]` with what
---- happens as JSON on standard input, and takes the answer from standard output or, when that is a
---- refusal, from standard error. --limit is the hook's `timeout` in Codex's configuration; --fail
---- is for hooks that do not say, and for files that cannot be read in (halt: closed, for an event
---- that Codex lets nobody refuse, but end). --show passes on what hooks print even when they
---- refuse; Codex would take that for the reason.
+--- Codex runs `codex-lua hook [--limit SECONDS] [--fail open|closed|halt] [--shell PID]
+--- [HOOK.lua...]` with what happens as JSON on standard input, and takes the answer from standard
+--- output or, when that is a refusal, from standard error. --limit is the hook's `timeout` in
+--- Codex's configuration; --fail is for hooks that do not say, and for files that cannot be read in
+--- (halt: closed, for an event that Codex lets nobody refuse, but end). --shell is the process that
+--- Codex has started, as `$$` in its shell: the time counts from its start, or from our own.
+--- --show passes on what hooks print even when they refuse; Codex would take that for the reason.
 ---
 --- Exit codes: 0 the answer is on standard output (nothing: no opinion); 2 Codex shall not go on,
 --- the reason is on standard error; also wrong usage; 1 the answer could not be written. Of the
@@ -33,6 +34,8 @@ local function parse()
       i, given.limit = i + 1, tonumber(arg[i + 1])
     elseif word == "--fail" then
       i, given.fail = i + 1, arg[i + 1]
+    elseif word == "--shell" then
+      i = i + 1
     elseif word ~= "--show" then
       table.insert(given.files, word)
     end

@@ -295,7 +295,7 @@ for _, version in ipairs { "latest", "middle" } do
         local before = place:config()
         local path, said = place:install("pre_tool_use", 'return function() return "deny" end',
           "--matcher", "Bash")
-        assert.truthy(said:find("--fail closed " .. path .. " || {", 1, true))
+        assert.truthy(said:find("--fail closed --shell $$ " .. path .. " || {", 1, true))
         local hash = said:match "%((sha256:%x+)%)"
         assert.truthy(place:config():find(hash, 1, true))
         assert.truthy(place:must("install", "PreToolUse", path, "--yes", "--matcher", "Bash")

@@ -533,6 +533,37 @@ describe("codex-lua hook", function()
     end)
   end
 
+  --- Runs this line in a shell: with a hook that ends after so many seconds and denies.
+  local function in_shell(line, seconds)
+    local result
+    with_files({ ([[return function()
+      os.execute "sleep %g"
+      return { decision = "deny", reason = "no" }
+    end]]):format(seconds) }, function(paths, folder)
+      local words = ("'%s' hook --limit 2 '%s'"):format(program.path, paths[1])
+      result = assert(proc.run({ "/bin/bash", "-c", (line:gsub("HOOK", words)) },
+        { input = payload, env = { XDG_STATE_HOME = folder } }))
+    end)
+    return result
+  end
+
+  it("has its time counted from the start of what Codex has started", function()
+    for _, line in ipairs { "sleep 0.9; HOOK --shell $$; exit $?", "sleep 0.9; exec HOOK" } do
+      local result = in_shell(line, 30)
+      is_denied(result, "failed: ")
+      assert.is_true(result.duration < 1.95, "it took " .. result.duration)
+    end
+  end)
+
+  it("does not have the time counted that who runs it is there already", function()
+    is_denied(in_shell("sleep 0.95; HOOK; exit $?", 0.75), "no\n")
+  end)
+
+  it("reads what Codex has to say when it has answered already", function()
+    local line = "head -c 3000000 /dev/zero | HOOK --limit 0.01; echo ${PIPESTATUS[@]}"
+    assert.equal("0 2\n", in_shell(line, 0).stdout)
+  end)
+
   it("answers for a hook that kills the program", function()
     is_denied(run({ [[return function()
       os.execute("kill -9 $PPID")
@@ -666,7 +697,8 @@ describe("codex-lua hook", function()
   end
 
   it("refuses wrong usage", function()
-    for _, args in ipairs { { "--bogus" }, { "--limit" }, { "--limit", "x" }, { "--fail", "x" } } do
+    for _, args in ipairs { { "--bogus" }, { "--limit" }, { "--limit", "x" }, { "--fail", "x" },
+      { "--shell" }, { "--shell", "0" }, { "--shell", "1x" } } do
       assert.equal(2, run({}, payload, args).code)
     end
   end)

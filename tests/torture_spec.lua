@@ -1,11 +1,15 @@
 --- A part of `make torture`: one system call of a hook's supervisor or worker fails, or one signal
 --- comes, and what the hook denies is denied all the same. Which part depends on TORTURE_SEED.
 
+local cli = require "codex.cli"
+local files = require "codex.files"
+local proc = require "codex.proc"
 local Random = require "tests.differential.random"
 local faults = require "tests.torture.faults"
 local peers = require "tests.support.peers"
 local program = require "tests.support.program"
 local torture = require "tests.torture.torture"
+local uv = require "luv"
 
 local SEED = math.tointeger(tonumber(os.getenv "TORTURE_SEED" or "")) or 1
 local RUNS, STOPS, CODEX_RUNS = 200, 4, 2
@@ -56,6 +60,51 @@ describe("a hook that denies", function()
 
   test("does so when a process is stopped", function()
     denies(some(STOPS, faults.is_stop))
+  end)
+
+  test("says nothing and does not end as if it had where nobody can hear", function()
+    for at = 1, calls[0] do
+      local words, report = place:words { role = 0, at = at, errno = 2 }
+      local line = ("%s hook --limit 5 '%s' >&- 2>&-"):format(cli.shell(words), place.hook)
+      local result = assert(proc.run({ "/bin/bash", "-c", line }, { input = "{}" }))
+      os.remove(report)
+      assert.is_true(result.code ~= 0 and result.code ~= 2, at .. ": " .. tostring(result.code))
+    end
+  end)
+
+  --- The process that writes down what went wrong, and the signals that it has blocked or ignores.
+  local function recorder()
+    for name in uv.fs_scandir_next, assert(uv.fs_scandir "/proc") do
+      local status = name:find "^%d+$" and files.read(("/proc/%s/status"):format(name))
+      local line = status and files.read(("/proc/%s/cmdline"):format(name))
+      if line and line:find("hook\0--record\0a signal came", 1, true) then
+        return math.tointeger(tonumber(name)), status:match "SigBlk:%s*(%x+)",
+          status:match "SigIgn:%s*(%x+)"
+      end
+    end
+  end
+
+  test("hands down no signals that are blocked or ignored", function()
+    local words, report = place:words { role = 2, at = 30, signal = 19, target = 2 }
+    local killer = folder .. "/killer.lua"
+    program.write(killer, [[return function()
+      local uv = require "luv"
+      uv.kill(uv.os_getppid(), "sigterm")
+      while true do end
+    end]])
+    table.move({ "hook", "--limit", "5", killer }, 1, 4, #words + 1, words)
+    local result = assert(proc.run(words, { input = place.payload,
+      env = { XDG_STATE_HOME = folder, XDG_CONFIG_HOME = folder } }))
+    assert.equal(2, result.code)
+    local pid, blocked, ignored
+    assert.is_true(program.eventually(function()
+      pid, blocked, ignored = recorder()
+      return pid
+    end))
+    uv.kill(pid, "sigkill")
+    os.remove(report)
+    local of_ours = 1 << 12 | 1 << 24 -- SIGPIPE, SIGXFSZ
+    assert.same({ 0, 0 }, { tonumber(blocked, 16), tonumber(ignored, 16) & of_ours })
   end)
 
   test("would be caught if it did not", function()

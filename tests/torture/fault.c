@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CANNOT_TRACE = 125, ROLES = 16, ROOT = 0 };
+enum { CANNOT_TRACE = 125, ROLES = 16, ROOT = 0, HEARD = 1 };
 
 static struct {
   int role, number, errnum, target, signal;
@@ -132,31 +132,39 @@ static int end_as(int status) {
   return 128 + WTERMSIG(status);
 }
 
+/* Until the program has ended, and what is to be done to a process that it leaves is done. */
 static int watch(void) {
-  for (;;) {
+  bool is_ended = false;
+  int end = 0;
+  while (!is_ended || (plan.role > HEARD && !plan.is_done)) {
     int status;
     pid_t pid = waitpid(-1, &status, __WALL);
+    if (pid < 0 && is_ended) break;
     if (pid < 0) return CANNOT_TRACE;
-    if (WIFSTOPPED(status))
+    if (WIFSTOPPED(status)) {
       go_on(pid, status);
-    else if (pid == roles[ROOT].pid)
-      return end_as(status);
+    } else if (pid == roles[ROOT].pid) {
+      is_ended = true;
+      end = status;
+    }
   }
+  return end_as(end);
 }
 
 static char **parse(char **words, int count) {
-  if (count < 7) exit(CANNOT_TRACE);
+  bool is_signal = count > 4 && strcmp(words[4], "signal") == 0;
+  int program = is_signal ? 7 : 6;
+  if (count <= program) exit(CANNOT_TRACE);
   plan.report = words[1];
   plan.role = atoi(words[2]);
   plan.number = atoi(words[3]);
-  bool is_signal = strcmp(words[4], "signal") == 0;
   if (is_signal) {
     plan.target = atoi(words[5]);
     plan.signal = atoi(words[6]);
   } else {
     plan.errnum = atoi(words[5]);
   }
-  return words + (is_signal ? 7 : 6);
+  return words + program;
 }
 
 int main(int argc, char **argv) {

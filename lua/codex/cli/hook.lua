@@ -50,8 +50,8 @@ end
 
 local function parse_arguments()
   local parser = cli.parser("hook", "Codex's lifecycle hooks, in Lua. Codex runs `codex-lua hook "
-    .. "[--limit SECONDS] [--fail open|closed|halt] [HOOK.lua...]`; without a file that runs those "
-    .. "in " .. lifecycle.folder() .. ".")
+    .. "[--limit SECONDS] [--fail open|closed|halt] [--shell PID] [HOOK.lua...]`; without a file "
+    .. "that runs those in " .. lifecycle.folder() .. ".")
   parser:command_target "command"
   local install = parser:command("install", "has Codex run a hook: changes its config.toml, and "
     .. "writes down there that this hook is trusted")
@@ -128,15 +128,15 @@ local without_us = {
     .. "\"stopReason\":\"codex-lua hook: the program cannot be run\"}'; }" },
 }
 
---- The line that Codex has run.
+--- The line that Codex has run. `$$` is the shell, or what it becomes.
 ---@param mode "open"|"closed"|"halt"
 ---@param limit number seconds
 ---@param file string
 ---@param program? string[] in place of ours, for tests
 ---@return string
 function M.command_line(mode, limit, file, program)
-  local line = ("%s hook --limit %g --fail %s %s"):format(cli.shell(program or { PROGRAM }), limit,
-    mode, cli.shell { file })
+  local line = ("%s hook --limit %g --fail %s --shell $$ %s"):format(
+    cli.shell(program or { PROGRAM }), limit, mode, cli.shell { file })
   return without_us[mode][1] .. line .. without_us[mode][2]
 end
 
