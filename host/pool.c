@@ -51,10 +51,11 @@ static void give(cx_pool *pool, void *block, size_t size) {
   pool->free[i] = block;
 }
 
-/* Between a small and a large size, or two small ones. */
+/* Between a small and a large size, or two small ones. A large block must not get a small size: it
+ * is none of the pool's. */
 static void *move(cx_pool *pool, void *block, size_t old, size_t size) {
   void *other = take(pool, size);
-  if (!other) return size < old ? block : NULL;
+  if (!other) return size < old && is_small(old) ? block : NULL;
   memcpy(other, block, old < size ? old : size);
   give(pool, block, old);
   return other;

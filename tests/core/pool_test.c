@@ -3,6 +3,7 @@
 #include "pool.h"
 
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include "test.h"
 
@@ -60,8 +61,33 @@ static void test_reuse(void) {
   CHECK(!pool.pieces && !pool.left, "an empty pool");
 }
 
+/* Where no memory is left, a large block stays what it is: as a small one nobody would free it. */
+static void test_full(void) {
+#ifndef __SANITIZE_ADDRESS__
+  enum { LARGE = 1 << 20, UNIT = 1 << 10 };
+  if (getenv("CX_SLOW")) return; /* valgrind needs memory, too */
+  cx_pool pool = {0};
+  struct rlimit before, none;
+  void **taken = NULL, **unit, *block = cx_pool_resize(&pool, NULL, 0, LARGE);
+  getrlimit(RLIMIT_AS, &before);
+  none = before;
+  none.rlim_cur = 0;
+  setrlimit(RLIMIT_AS, &none);
+  for (; (unit = malloc(UNIT)); taken = unit) *unit = taken;
+  CHECK(!cx_pool_resize(&pool, block, LARGE, 100), "a large block of a small size");
+  setrlimit(RLIMIT_AS, &before);
+  for (; taken; taken = unit) {
+    unit = *taken;
+    free(taken);
+  }
+  cx_pool_resize(&pool, block, LARGE, 0);
+  cx_pool_free(&pool);
+#endif
+}
+
 int main(void) {
   test_random();
   test_reuse();
+  test_full();
   return report("pool_test");
 }
