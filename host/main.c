@@ -56,11 +56,18 @@ static void set_signals(void) {
   signal(SIGCHLD, SIG_DFL); /* where it is ignored the kernel would reap our children itself */
 }
 
+static bool is_one_of(const char *word, const char *const words[]) {
+  while (*words && strcmp(word, *words) != 0) words++;
+  return *words != NULL;
+}
+
 /* Codex does not look how `codex-lua notify ...` ends; `codex-lua notify --unfinished ...` is run
  * when that is too early. */
 static void have_witness(int argc, char **argv) {
   static char unfinished[] = "--unfinished";
-  if (argc < 3 || strcmp(argv[1], "notify") != 0) return;
+  static const char *const by_people[] = {"install", "uninstall", "status", "test",
+                                          "-h",      "--help",    NULL};
+  if (argc < 3 || strcmp(argv[1], "notify") != 0 || is_one_of(argv[2], by_people)) return;
   char **words = malloc(((size_t)argc + 2) * sizeof *words);
   if (!words) return;
   memcpy(words, argv, 2 * sizeof *words);
