@@ -26,7 +26,8 @@ static int task_limit(lua_State *L) {
 static int task_deadline(lua_State *L) {
   int64_t deadline = luaL_optinteger(L, 1, 0), now = deadline ? (int64_t)uv_hrtime() : 0;
   cx_bind_env(L)->limit = (cx_limit){.deadline = deadline, .spares_us = true};
-  cx_watchdog_at(deadline ? (deadline > now ? deadline : now) + GRACE : 0);
+  int64_t last = deadline > now ? deadline : now;
+  cx_watchdog_at(deadline ? (last < INT64_MAX - GRACE ? last : INT64_MAX - GRACE) + GRACE : 0);
   return 0;
 }
 
