@@ -6,7 +6,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 BUILD   ?= build
 CC       = gcc
-LUAC    ?= luac5.4
+LUA     ?= lua5.4
 CFLAGS  ?= -O2 -g
 LDFLAGS ?=
 WERROR  ?= -Werror
@@ -108,10 +108,13 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# Lua that every script needs is compiled into the program (host/boot.c).
+# Lua that every script needs is compiled into the program (host/boot.c), under a name that no file
+# has (bindings/limit.c).
+COMPILE := local from, to = ...; local text = assert(io.open(from)):read "a"; \
+           assert(io.open(to, "w")):write(string.dump(assert(load(text, "=" .. from)))):close()
 $(BUILD)/boot/%.o: lua/codex/%.lua $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call say,LUAC)$(LUAC) -o $(@:.o=.luac) $< && \
+	$(call say,LUA)echo '$(COMPILE)' | $(LUA) - $< $(@:.o=.luac) && \
 	  cd $(BUILD)/boot && ld -r -b binary -z noexecstack -o $*.o $*.luac
 
 # Changes when a setting does, so that everything is built anew.

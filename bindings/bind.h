@@ -43,10 +43,11 @@ typedef struct cx_limit {
 /* What a binding may know of its host. One for each Lua state. */
 typedef struct cx_env {
   uv_loop_t *loop;
-  lua_State *L;       /* the main thread: callbacks run on it */
-  lua_State *task;    /* the coroutine of the task that runs, or NULL */
-  lua_State *running; /* the innermost coroutine that runs, or NULL */
-  cx_limit limit;     /* of what runs */
+  lua_State *L;        /* the main thread: callbacks run on it */
+  lua_State *task;     /* the coroutine of the task that runs, or NULL */
+  lua_State *running;  /* the innermost coroutine that runs, or NULL */
+  cx_limit limit;      /* of what runs */
+  const char *modules; /* how the names of chunks begin that are read from our folder */
   cx_log *log;
   cx_live live;                                                /* the list's head */
   void (*on_failure)(struct cx_env *env, const char *message); /* a callback raised an error */
@@ -61,6 +62,9 @@ void cx_bind_coroutine(lua_State *L);
 
 void cx_live_add(cx_env *env, cx_live *live);
 void cx_live_remove(cx_live *live);
+
+/* Has `load` refuse the names of our own chunks; `data` is the folder with our files. */
+void cx_limit_open(lua_State *L, const char *data);
 
 /* Makes a coroutine, and all that are created from it, look at the limit now and then (`each`:
  * after every instruction). Once the time is over an error is raised there, again and again. */

@@ -5,7 +5,12 @@
  * one gets it from the one that creates it: as it is a C function that finds the deadline in the
  * host's environment, it holds in all of them, and code without the debug library cannot take it
  * off. What it raises is the error of memory that ran out, for no message handler of an xpcall is
- * called with that. Finalizers are not interrupted: Lua calls no hook in them. */
+ * called with that. Finalizers are not interrupted: Lua calls no hook in them.
+ *
+ * Code of this library is known by the name of its chunk, which no file of a user's has: a module
+ * that is read is below our folder, and the name of one that is compiled in does not begin with the
+ * `@` of files. `load`, which takes any name, refuses these. Only bytecode can bear them otherwise:
+ * files of a user's cannot have that, and a script that can has the debug library as well. */
 #include <string.h>
 
 #include "bind.h"
@@ -16,9 +21,37 @@ enum {
   STRIKES = 10, /* errors that code may catch before no instruction is spared */
 };
 
-static bool is_ours(lua_State *L, lua_Debug *ar) {
-  const char *at = lua_getinfo(L, "S", ar) ? strstr(ar->source, "lua/codex/") : NULL;
-  return at && !strchr(at, '\n') && strcmp(at + strlen(at) - 4, ".lua") == 0;
+static const char compiled_in[] = "=lua/codex/"; /* as the Makefile names it */
+
+static bool begins_with(const lua_Debug *ar, const char *start, size_t n) {
+  return ar->srclen >= n && memcmp(ar->source, start, n) == 0;
+}
+
+static bool is_ours(const cx_env *env, const lua_Debug *ar) {
+  size_t n = strlen(env->modules);
+  if (begins_with(ar, compiled_in, sizeof compiled_in - 1)) return true;
+  return begins_with(ar, env->modules, n) && !strstr(ar->source + n - 1, "/../");
+}
+
+/* As Lua's own, but for the names that are ours. */
+static int load(lua_State *L) {
+  lua_Debug ar;
+  int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
+  if (n != 1 || !lua_isfunction(L, -1)) return n;
+  lua_pushvalue(L, -1);
+  if (lua_getinfo(L, ">S", &ar) == 0 || !is_ours(cx_bind_env(L), &ar)) return n;
+  luaL_pushfail(L);
+  lua_pushfstring(L, "a chunk cannot be called '%s': that is the program's own", ar.short_src);
+  return 2;
+}
+
+void cx_limit_open(lua_State *L, const char *data) {
+  cx_env *env = cx_bind_env(L);
+  env->modules = lua_pushfstring(L, "@%s/lua/codex/", data);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, compiled_in);
+  lua_getglobal(L, "load");
+  lua_pushcclosure(L, load, 1);
+  lua_setglobal(L, "load");
 }
 
 /* An ordinary error would call the message handler of an xpcall from in here, where no hook is
@@ -42,7 +75,7 @@ static void on_count(lua_State *L, lua_Debug *ar) {
   }
   /* A loop that calls us in step with the ticks would be met there every time: from now on each
    * instruction is looked at, and the first that is not ours raises the error. */
-  if (limit->spares_us && is_ours(L, ar)) {
+  if (limit->spares_us && lua_getinfo(L, "S", ar) && is_ours(env, ar)) {
     cx_limit_hook(L, true);
     return;
   }

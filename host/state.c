@@ -139,6 +139,7 @@ int cx__state_fill(lua_State *L) {
   luaL_openlibs(L);
   cx_bind_coroutine(L);
   set_search_paths(L, &host->paths);
+  cx_limit_open(L, host->paths.data);
   cx__state_preload(L, "luv", open_luv);
   for (const cx_boot_module *m = cx_boot_modules; m->name; m++)
     cx__state_preload(L, m->name, m->open);

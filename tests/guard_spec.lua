@@ -3,6 +3,7 @@
 local async = require "codex.async"
 local guard = require "codex.guard"
 local options = require "codex.options"
+local program = require "tests.support.program"
 local uv = require "luv"
 
 describe("codex.guard", function()
@@ -70,6 +71,48 @@ describe("codex.guard", function()
       assert.is_true(uv.hrtime() - started < 5e9)
     end)
   end
+
+  --- Whether a loop in the file at this path is ended, in a program that is killed otherwise.
+  local function is_ended(path)
+    local code = ([[
+      local outcome = require("codex.guard").run("a file", 0.05, assert(loadfile(%q)))
+      os.exit(outcome.timed_out and 3 or 1)]]):format(path)
+    return program.eval(code, { timeout = 5 }).code == 3
+  end
+
+  it("ends a loop in a file whose path looks like one of ours", function()
+    local folder, remove = program.folder()
+    local guarded <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    assert(require("codex.files").make_dir(folder .. "/lua/codex"))
+    program.write(folder .. "/lua/codex/loop.lua", "while true do end")
+    assert.is_true(is_ended(folder .. "/lua/codex/loop.lua"))
+    local below = folder:sub(#program.root + 2) .. "/lua/codex/loop.lua"
+    assert.is_true(is_ended(program.root .. "/lua/codex/../../" .. below))
+  end)
+
+  it("is not escaped by code with the name of ours", function()
+    local own = require("codex.base.environment").new()
+    local dumped = string.dump(async.spawn)
+    for _, name in ipairs { "=lua/codex/async.lua", "=lua/codex/x",
+      "@" .. program.root .. "/lua/codex/x.lua" } do
+      for _, load_it in ipairs { load, own.load } do
+        local chunk, message = load_it("while true do end", name)
+        assert.is_nil(chunk)
+        assert.truthy(message:find("that is the program's own", 1, true), message)
+      end
+    end
+    assert.is_nil((load(dumped)))
+    assert.same({ timed_out = true },
+      guard.run("a name", 0.05, assert(load("while true do end", "@lua/codex/x.lua"))))
+  end)
+
+  it("leaves `load` as it is otherwise", function()
+    assert.equal(3, load("return ...", "=lua/codex")(3))
+    assert.equal("x", load("return y", "=y", "t", { y = "x" })())
+    assert.same({ nil, "y:1: unexpected symbol near '+'" }, { load("return +", "=y") })
+    assert.matches("^bad argument #1 to .* %(function expected, got no value%)$",
+      select(2, pcall(load)))
+  end)
 
   it("does not count what comes too late, where nothing could be interrupted", function()
     assert.same({ timed_out = true }, guard.run("C", 0.1, function()

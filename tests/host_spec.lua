@@ -107,6 +107,8 @@ describe("the exit code", function()
     assert.same({ 1, "" }, { result.code, result.stdout })
     assert.matches("oh no", result.stderr)
     assert.matches("stack traceback", result.stderr)
+    local deep = program.eval 'require("codex.async").all(1)'
+    assert.matches("\n\tlua/codex/async%.lua:%d+: in function 'codex%.async%.all'\n", deep.stderr)
   end)
 
   it("is 1 for a script that cannot be read or compiled", function()
