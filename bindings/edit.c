@@ -4,6 +4,8 @@
  * libedit reads the keyboard only when the loop says that there is something to read, so that tasks
  * go on while the user thinks. There is one terminal, hence at most one editor in a process. */
 #include <editline/readline.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -14,7 +16,12 @@ int luaopen_codex_core_edit(lua_State *L);
 static const char type[] = "codex.edit";
 
 typedef struct {
-  uv_poll_t *keys; /* NULL when closed */
+  uv_poll_t poll;
+  int fd;
+} watch;
+
+typedef struct {
+  watch *keys; /* NULL when closed */
   cx_env *env;
   cx_live live;
   int on_line, self_ref;
@@ -42,17 +49,19 @@ static void on_line(char *line) {
 
 static void on_closed(uv_handle_t *handle) {
   editor *e = handle->data;
+  watch *keys = (watch *)handle;
+  close(keys->fd);
   cx_live_remove(&e->live);
   cx_bind_unpin(e->env, &e->on_line);
   cx_bind_unpin(e->env, &e->self_ref);
-  free(handle);
+  free(keys);
 }
 
 static void close_editor(void *object) {
   editor *e = object;
   if (!e->keys) return;
   rl_callback_handler_remove();
-  uv_close((uv_handle_t *)e->keys, on_closed);
+  uv_close((uv_handle_t *)&e->keys->poll, on_closed);
   e->keys = NULL;
   the_editor = NULL;
 }
@@ -69,6 +78,23 @@ static void on_keys(uv_poll_t *keys, int status, int events) {
   e->line = NULL;
 }
 
+/* libuv has what it polls never block. Standard input is one open file with standard output and
+ * with the shell that started us, so the terminal is opened anew for that. */
+static int open_watch(uv_loop_t *loop, watch **out) {
+  const char *name = ttyname(STDIN_FILENO);
+  int fd = open(name ? name : "/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+  watch *keys = fd < 0 ? NULL : calloc(1, sizeof *keys);
+  int rc = keys ? uv_poll_init(loop, &keys->poll, fd) : fd < 0 ? -errno : -ENOMEM;
+  if (rc != 0) {
+    if (fd >= 0) close(fd);
+    free(keys);
+    return rc;
+  }
+  keys->fd = fd;
+  *out = keys;
+  return 0;
+}
+
 /* read(prompt, on_line(line | nil at end of input)) -> editor | nil, name, text. It closes itself
  * when a line was entered, so that the terminal is an ordinary one while the line is worked on. */
 static int edit_read(lua_State *L) {
@@ -77,22 +103,16 @@ static int edit_read(lua_State *L) {
   if (the_editor) return luaL_error(L, "the terminal is being edited already");
   editor *e = cx_bind_new(L, type, sizeof *e);
   e->env = cx_bind_env(L);
-  e->keys = calloc(1, sizeof *e->keys);
-  if (!e->keys) return luaL_error(L, "out of memory");
-  int rc = uv_poll_init(e->env->loop, e->keys, STDIN_FILENO);
-  if (rc != 0) {
-    free(e->keys);
-    e->keys = NULL;
-    return cx_bind_fail(L, rc);
-  }
-  e->keys->data = e;
+  int rc = open_watch(e->env->loop, &e->keys);
+  if (rc != 0) return cx_bind_fail(L, rc);
+  e->keys->poll.data = e;
   e->on_line = cx_bind_pin(L, 2);
   e->self_ref = cx_bind_pin(L, -1);
   e->live = (cx_live){.type = type, .close = close_editor, .object = e};
   cx_live_add(e->env, &e->live);
   the_editor = e;
   rl_callback_handler_install(prompt, on_line);
-  uv_poll_start(e->keys, UV_READABLE, on_keys);
+  uv_poll_start(&e->keys->poll, UV_READABLE, on_keys);
   return 1;
 }
 

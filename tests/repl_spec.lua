@@ -41,4 +41,12 @@ describe("the prompt", function()
     }
     assert.equal(0, status.code)
   end)
+
+  it("leaves the terminal as it was, which others use as well", function()
+    local flags = "io.open('/proc/self/fdinfo/%d'):read('a'):match('flags:%%s*(%%d+)')\n"
+    local none = {}
+    for fd = 0, 2 do none[#none + 1] = { flags:format(fd), "\r\n02\r\n" } end
+    none[#none + 1] = { "\4", "\r\n" }
+    assert.equal(0, type_in(none).code)
+  end)
 end)
