@@ -7,7 +7,7 @@ DESTDIR ?=
 BUILD   ?= build
 CC       = gcc
 LUA     ?= lua5.4
-CFLAGS  ?= -O2 -g
+CFLAGS  ?= -O2 -g -D_FORTIFY_SOURCE=2
 LDFLAGS ?=
 WERROR  ?= -Werror
 SPECS   ?= tests
@@ -35,8 +35,10 @@ INC  := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(PKG) 2>/d
         -isystem /usr/include/lua5.4
 DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
               -DCX_VERSION='"$(VERSION)"' -DCX_PREFIX='"$(PREFIX)"'
-ALL_CFLAGS  = $(DIALECT) -fPIC $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
-ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
+# A program that holds keys is built so that a mistake in it is harder to use.
+HARDEN     := -fstack-protector-strong
+ALL_CFLAGS  = $(DIALECT) -fPIC $(HARDEN) $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
+ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS) $(SANITIZE)
 
 CORE     := err buf pool redact log lines json scan rpc envelope spawn watch watchdog witness proc \
             pipe link paths attach boot state host
@@ -69,8 +71,8 @@ say   = $(SAY_$(V))
 all: $(BUILD)/codex-lua $(BUILD)/libcodexlua.so $(MODULES) ## the program, library and modules
 
 $(BUILD)/codex-lua: $(BUILD)/host/main.o $(BUILD)/host/supervisor.o $(BUILD)/libcodexlua.a
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@.new $(filter %.o,$^) $(BUILD)/libcodexlua.a \
-	  -Wl,-E -Wl,-z,now $(PROGRAM_LIBS)
+	$(call say,LINK)$(CC) -pie $(ALL_LDFLAGS) -o $@.new $(filter %.o,$^) $(BUILD)/libcodexlua.a \
+	  -Wl,-E $(PROGRAM_LIBS)
 	@mv -f $@.new $@
 
 $(BUILD)/libcodexlua.a: $(LIB_OBJ)

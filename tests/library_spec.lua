@@ -84,6 +84,26 @@ describe("libcodexlua.so", function()
   end)
 end)
 
+describe("what is built", function()
+  local all = { build .. "/codex-lua", build .. "/libcodexlua.so" }
+  for _, name in ipairs { "http", "httpd", "ws", "edit" } do
+    all[#all + 1] = ("%s/lib/codex/core/%s.so"):format(build, name)
+  end
+
+  it("can be anywhere in memory, and has its tables read-only and its stack watched", function()
+    for _, path in ipairs(all) do
+      local text = output("readelf", "-W", "-h", "-l", "-d", path)
+      assert.matches("Type:%s+DYN", text, path)
+      assert.matches("GNU_RELRO", text, path)
+      assert.matches("FLAGS_1%)%s+Flags: [^\n]*NOW", text, path)
+      assert.is_nil(text:match "GNU_STACK[^\n]* RWE ", path)
+    end
+    local needed = table.concat(symbols(build .. "/codex-lua", "undefined"), " ")
+    assert.matches("__stack_chk_fail", needed)
+    if build:find "/build$" then assert.matches("__snprintf_chk", needed) end
+  end)
+end)
+
 describe("a loadable module", function()
   for _, name in ipairs { "http", "httpd", "ws", "edit" } do
     it("offers one function, and needs nothing of the program but Lua: " .. name, function()
