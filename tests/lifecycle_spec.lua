@@ -556,7 +556,7 @@ describe("codex-lua hook", function()
   end)
 
   it("does not have the time counted that who runs it is there already", function()
-    is_denied(in_shell("sleep 0.95; HOOK; exit $?", 0.75), "no\n")
+    is_denied(in_shell("sleep 1.9; HOOK --limit 4; exit $?", 1.4), "no\n")
   end)
 
   it("reads what Codex has to say when it has answered already", function()
