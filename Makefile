@@ -40,8 +40,8 @@ HARDEN     := -fstack-protector-strong
 ALL_CFLAGS  = $(DIALECT) -fPIC $(HARDEN) $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS) $(SANITIZE)
 
-CORE     := err buf pool redact log lines json scan rpc envelope spawn watch watchdog witness proc \
-            pipe link paths attach boot state host
+CORE     := err buf pool naming redact secrets log lines json scan rpc envelope spawn watch watchdog \
+            witness proc pipe link paths attach boot state host
 BOOT     := async base/class base/environment base/uuid binary capability command error events exec \
             files flags guard hook hooks/delivery instance json log notify options plugin proc \
             sessions stream toml wakeup

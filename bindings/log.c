@@ -4,7 +4,7 @@
 #include "bind.h"
 #include "err.h"
 #include "modules.h"
-#include "redact.h"
+#include "naming.h"
 
 static int level_arg(lua_State *L, int index) {
   const char *name = luaL_checkstring(L, index);
@@ -48,11 +48,13 @@ static int log_redact(lua_State *L) {
   return 1;
 }
 
-/* is_secret(name): whether what stands behind this name is a secret */
+/* is_secret(name[, value]): whether what stands behind this name is a secret */
 static int log_is_secret(lua_State *L) {
-  size_t n;
-  const char *name = luaL_checklstring(L, 1, &n);
-  lua_pushboolean(L, cx_redact_is_name(name, n));
+  cx_span name, value = {0};
+  name.at = luaL_checklstring(L, 1, &name.n);
+  if (!lua_isnoneornil(L, 2)) value.at = luaL_checklstring(L, 2, &value.n);
+  lua_pushboolean(L, cx_naming_is_secret(name) ||
+                         (value.at && cx_naming_may_be_secret(name) && cx_naming_is_basic(value)));
   return 1;
 }
 

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 
 #include "buf.h"
+#include "secrets.h"
 
 typedef enum { CX_LOG_DEBUG, CX_LOG_INFO, CX_LOG_WARN, CX_LOG_ERROR, CX_LOG_OFF } cx_log_level;
 
@@ -18,8 +19,7 @@ typedef struct cx_log {
   cx_log_level level; /* what is below it is not written */
   cx_log_sink sink;   /* standard error at first */
   void *user;
-  char **secrets;
-  size_t secret_count;
+  cx_secrets secrets;
 } cx_log;
 
 /* Starts at `warn`, on standard error. */
@@ -31,11 +31,11 @@ void cx_log_write(cx_log *log, cx_log_level level, const char *format, ...)
 void cx_log_write_v(cx_log *log, cx_log_level level, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
 
-/* Remembers a secret so that it is never written: 0, CX_EMEMORY, or CX_EARGUMENT for one shorter
- * than 8 bytes, which would black out ordinary words. */
+/* Remembers a secret so that it is never written, in any spelling; see cx_secrets_tell. */
 int cx_log_secret(cx_log *log, const char *secret);
 
-/* Appends `text` to `out` with every secret replaced by "[redacted]". 0 or CX_EMEMORY. */
+/* Appends `text` to `out` with every secret replaced by "[redacted]": secrets that overlap by one
+ * such word. 0 or CX_EMEMORY. */
 int cx_log_redact(const cx_log *log, const char *text, size_t n, cx_buf *out);
 
 /* "debug" ... "off"; -1 for another word. */

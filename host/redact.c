@@ -5,480 +5,595 @@
 #include <string.h>
 #include <strings.h>
 
-/* In bytes. What is looked at and then left alone must be bounded: the time would be squared. */
-enum {
-  NAME_MAX_LENGTH = 128,
-  RANDOM_WORD = 24,
-  CALL_LENGTH = 256,
-  KEY_LENGTH = 16384,
-  JWT_HEAD = 1024
-};
+#include "naming.h"
 
-/* What is left of a text. */
+/* In bytes.
+ *
+ * A rule sees WINDOW bytes of a text and no more. It says whether they begin a secret, and what
+ * ends it; `measure` then goes on to that end, and the caller goes on behind it. So each rule
+ * looks at a byte at most WINDOW times, and once more where the byte is taken: the time grows with
+ * the length of a text, whatever is in it. */
+enum { WINDOW = 1024, CALL_LENGTH = 256, KEY_LENGTH = 16384, COLOUR_LENGTH = 24 };
+
+/* What ends a value. */
 typedef struct {
-  const char *at;
-  size_t n;
-} rest;
+  enum { RUN, UNTIL, QUOTED, LAST_AT, KEY } kind;
+  const char *set; /* RUN: letters, digits and these; UNTIL, LAST_AT: all but these */
+  char quote;
+  size_t slashes; /* before each quote, as in JSON within JSON */
+} extent;
 
-static rest after(rest r, size_t n) { return (rest){r.at + n, r.n - n}; }
+/* What a rule finds, all of it counted from where the rule begins. */
+typedef struct {
+  size_t keep; /* may be shown */
+  size_t from; /* where the extent is measured */
+  extent extent;
+  cx_span quote; /* as in cx_redact_found */
+} find;
 
-static bool starts(rest r, const char *word) {
+static const extent bare = {.kind = UNTIL, .set = " \t\r\n\v\f\x1b&;|<>()\"'`,{}[]\\"};
+
+/* ---- Bytes ------------------------------------------------------------------------------------
+ */
+
+static cx_span after(cx_span r, size_t n) { return (cx_span){r.at + n, r.n - n}; }
+
+static bool starts(cx_span r, const char *word) {
   size_t length = strlen(word);
   return r.n >= length && strncasecmp(r.at, word, length) == 0;
 }
 
 static bool has_char(const char *set, char c) { return c && strchr(set, c); }
 
-static bool is_alnum(char c) { return isalnum((unsigned char)c) != 0; }
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+static bool is_alnum(char c) { return is_letter(c) || is_digit(c); }
 
-static size_t span_of(rest r, const char *extra) {
+static size_t run(cx_span r, const char *extra) {
   size_t i = 0;
   while (i < r.n && (is_alnum(r.at[i]) || has_char(extra, r.at[i]))) i++;
   return i;
 }
 
-static size_t spaces(rest r) {
+static size_t until(cx_span r, const char *set) {
   size_t i = 0;
-  while (i < r.n && r.at[i] == ' ') i++;
+  while (i < r.n && !has_char(set, r.at[i])) i++;
   return i;
 }
 
-/* Whether one of the words, which end with NULL, is all of it, whatever the case. */
-static bool is_one_of(const char *const *words, rest r) {
-  for (; *words; words++)
-    if (strlen(*words) == r.n && strncasecmp(*words, r.at, r.n) == 0) return true;
-  return false;
+static size_t slashes(cx_span r) {
+  size_t i = 0;
+  while (i < r.n && r.at[i] == '\\') i++;
+  return i;
 }
 
-/* ---- Names ------------------------------------------------------------------------------------
+/* How the escape character is written: as it is, in JSON, in source code, by our own log. */
+static const char *const escapes[] = {"\x1b", "\\u001b", "\\x1b", "\\033", "\\e", "^["};
+enum { ESCAPES = sizeof escapes / sizeof *escapes };
+
+/* The length of what sets a colour: an escape, '[', and parameters up to a letter. */
+static size_t colour(cx_span r) {
+  size_t i = 0, which = 0;
+  if (r.n == 0 || !has_char("\x1b\\^", *r.at)) return 0;
+  while (which < ESCAPES && !starts(r, escapes[which])) which++;
+  if (which == ESCAPES) return 0;
+  i = strlen(escapes[which]);
+  if (i == r.n || r.at[i] != '[') return 0;
+  for (i++; i < r.n && i < COLOUR_LENGTH && r.at[i] >= ' ' && r.at[i] <= '?';) i++;
+  return i < r.n && r.at[i] >= '@' && r.at[i] <= '~' ? i + 1 : 0;
+}
+
+/* One space or tab, or what makes it coloured; in JSON within JSON with more backslashes. */
+static size_t blank(cx_span r) {
+  if (has_char(" \t", *r.at)) return 1;
+  if (!has_char("\x1b\\^", *r.at)) return 0;
+  size_t s = slashes(r);
+  if (s && s < r.n && r.at[s] == 't') return s + 1;
+  size_t before = s ? s - 1 : 0, length = colour(after(r, before));
+  return length ? before + length : 0;
+}
+
+static size_t blanks(cx_span r) {
+  size_t i = 0, length = 1;
+  for (; i < r.n && length; i += length) length = blank(after(r, i));
+  return i;
+}
+
+/* ---- Ends -------------------------------------------------------------------------------------
  */
 
-static const char *const names[] = {"authorization", "proxyauthorization",
-                                    "cookie",        "cookies",
-                                    "credentials",   "pat",
-                                    "secret",        "secrets",
-                                    "token",         NULL};
-
-/* What a name ends with, once '_' and '-' are gone. */
-static const char *const endings[] = {
-    "apikey",       "apitoken",      "password",      "passwd",
-    "passphrase",   "privatekey",    "secretkey",     "signingkey",
-    "setcookie",    "usercode",      "devicecode",    "deviceauthid",
-    "codeverifier", "sessioncookie", "accesskey",     "idtoken",
-    "accesstoken",  "authtoken",     "refreshtoken",  "bearertoken",
-    "sessiontoken", "clientsecret",  "encryptionkey", NULL};
-
-/* The last word of a name in words: github_token, webhookSecret. */
-static const char *const last_words[] = {"token", "secret", "pat", "cookie", NULL};
-
-/* These are places in lists, or the protocol's own. */
-static const char *const harmless[] = {"progresstoken",
-                                       "pagetoken",
-                                       "nextpagetoken",
-                                       "nexttoken",
-                                       "synctoken",
-                                       "issecret",
-                                       "deltatoken",
-                                       "continuationtoken",
-                                       "cancellationtoken",
-                                       "pwd",
-                                       "maxtoken",
-                                       "oldpwd",
-                                       NULL};
-
-static bool ends_with(rest r, const char *ending) {
-  size_t n = strlen(ending);
-  return r.n >= n && strncasecmp(r.at + r.n - n, ending, n) == 0;
-}
-
-/* Whether the name's last word is this one: after '_' or '-', or with a capital letter of its own.
- */
-static bool has_last_word(rest name, const char *word) {
-  size_t n = strlen(word);
-  if (name.n <= n || !ends_with(name, word)) return false;
-  const char *first = name.at + name.n - n;
-  return has_char("_-", first[-1]) || (isupper((unsigned char)first[0]) && islower(first[-1]));
-}
-
-/* GITHUB_TOKEN, DB_PASSWD, SOME_KEY */
-static bool is_variable(rest name) {
-  for (size_t i = 0; i < name.n; i++)
-    if (!isupper((unsigned char)name.at[i]) && !isdigit((unsigned char)name.at[i]) &&
-        name.at[i] != '_')
-      return false;
-  return ends_with(name, "_KEY") || ends_with(name, "TOKEN") || ends_with(name, "SECRET") ||
-         ends_with(name, "_PASS") || ends_with(name, "_PWD");
-}
-
-/* The name without what parts its words; nothing of what is no name, but a sentence. */
-static size_t squeeze(rest name, char *plain) {
-  size_t length = 0, blanks = 0;
-  if (span_of(name, "_- ") != name.n) return 0;
-  for (size_t i = 0; i < name.n; i++) blanks += name.at[i] == ' ';
-  if (blanks > 2) return 0;
-  for (size_t i = 0; i < name.n; i++)
-    if (!has_char("_- ", name.at[i])) plain[length++] = name.at[i];
-  return length;
-}
-
-bool cx_redact_is_name(const char *text, size_t n) {
-  const char *dot = memrchr(text, '.', n);
-  rest name = dot ? (rest){dot + 1, n - (size_t)(dot + 1 - text)} : (rest){text, n};
-  while (name.n && has_char("'\"", name.at[name.n - 1])) name.n--;
-  while (name.n && has_char("'\"", *name.at)) name = after(name, 1);
-  char plain[NAME_MAX_LENGTH];
-  if (name.n == 0 || name.n > sizeof plain) return false;
-  rest squeezed = {plain, squeeze(name, plain)};
-  if (squeezed.n == 0 || is_one_of(harmless, squeezed)) return false;
-  if (is_one_of(names, squeezed) || is_variable(name)) return true;
-  for (const char *const *ending = endings; *ending; ending++)
-    if (ends_with(squeezed, *ending)) return true;
-  for (const char *const *word = last_words; *word; word++)
-    if (has_last_word(name, *word)) return true;
-  return false;
-}
-
-/* ---- Values -----------------------------------------------------------------------------------
- */
-
-/* Words that follow "--token" or "Bearer" in sentences about them. */
-static const char *const prose[] = {"a",
-                                    "an",
-                                    "and",
-                                    "are",
-                                    "as",
-                                    "auth",
-                                    "authentication",
-                                    "authorization",
-                                    "basic",
-                                    "but",
-                                    "by",
-                                    "can",
-                                    "cannot",
-                                    "flag",
-                                    "for",
-                                    "from",
-                                    "header",
-                                    "if",
-                                    "in",
-                                    "instead",
-                                    "is",
-                                    "it",
-                                    "may",
-                                    "must",
-                                    "needs",
-                                    "not",
-                                    "of",
-                                    "on",
-                                    "option",
-                                    "or",
-                                    "required",
-                                    "requires",
-                                    "scheme",
-                                    "that",
-                                    "the",
-                                    "to",
-                                    "token",
-                                    "tokens",
-                                    "via",
-                                    "was",
-                                    "when",
-                                    "with",
-                                    "value",
-                                    "argument",
-                                    "unless",
-                                    "will",
-                                    NULL};
-
-static const char *const no_values[] = {"true", "false", "null", "none", "nil", "yes", "no", NULL};
-
-static bool looks_random(rest r) {
-  bool digit = false, letter = false, mixed = false;
-  for (size_t i = 0; i < r.n; i++) {
-    digit = digit || isdigit((unsigned char)r.at[i]);
-    letter = letter || isalpha((unsigned char)r.at[i]);
-    mixed = mixed || (i > 0 && isupper((unsigned char)r.at[i]) && islower(r.at[i - 1]));
-  }
-  return letter && ((digit && r.n >= 6) || (mixed && r.n >= 16) || r.n >= RANDOM_WORD);
-}
-
-/* Up to the same quote, which may stand behind a backslash, as in JSON within JSON. */
-static size_t quoted_value(rest r, size_t *open) {
-  size_t slashes = 0;
-  while (slashes < r.n && r.at[slashes] == '\\') slashes++;
-  if (slashes == r.n || !has_char("\"'", r.at[slashes])) return 0;
-  *open = slashes + 1;
-  size_t i = *open, escapes = 0;
+/* Up to the same quote or the line's end. Where quotes have s backslashes before them, one that
+ * belongs to the value has 2s + 1 and a backslash has 2s + 2, so the count says which it is. */
+static size_t quoted_length(cx_span r, char quote, size_t s) {
+  size_t i = 0, escaped = 0;
   for (; i < r.n && r.at[i] != '\n'; i++) {
-    if (r.at[i] == r.at[slashes] && escapes <= slashes) break;
-    escapes = r.at[i] == '\\' ? escapes + 1 : 0;
+    if (r.at[i] == quote && escaped % (2 * s + 2) <= s) return i - escaped % (2 * s + 2);
+    escaped = r.at[i] == '\\' ? escaped + 1 : 0;
   }
-  if (i < r.n) i -= escapes; /* those belong to the quote */
-  return i > *open ? i - *open : 0;
-}
-
-/* What help texts put in place of a value. */
-static bool is_placeholder(rest value) {
-  for (size_t i = 0; i < value.n; i++)
-    if (!isupper((unsigned char)value.at[i]) && value.at[i] != '_') return false;
-  return value.n <= 12;
-}
-
-static size_t bare_value(rest r) {
-  size_t i = 0;
-  while (i < r.n && !isspace((unsigned char)r.at[i]) && !has_char("&;|<>()\"'`,{}[]\\", r.at[i]))
-    i++;
-  if (i < CALL_LENGTH && i < r.n && r.at[i] == '(') return 0; /* a call in somebody's code */
   return i;
 }
 
-/* A value that says of itself that it is none: $TOKEN, true, user.password, "...". */
-static bool is_reference(rest value) {
-  size_t dots = 0;
-  while (dots < value.n && has_char(".*xX", value.at[dots])) dots++;
-  return dots == value.n || *value.at == '$' || *value.at == '-' || is_one_of(no_values, value) ||
-         cx_redact_is_name(value.at, value.n);
+/* "user:password@": the last '@' counts, since a password may have one. */
+static size_t to_last_at(cx_span r, const char *set) {
+  const char *last = memrchr(r.at, '@', until(r, set));
+  return last ? (size_t)(last - r.at) : 0;
 }
 
-/* Behind "Authorization: ": the scheme may be shown. */
-static size_t authorization(rest r, size_t *keep) {
-  static const char *const schemes[] = {"bearer ", "basic ", "digest ", "token ", "apikey "};
-  for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
-    if (!starts(r, schemes[i])) continue;
-    *keep = strlen(schemes[i]);
-    rest value = after(r, *keep);
-    value.n = span_of(value, "-._~+/=:");
-    return value.n && !is_one_of(prose, value) ? *keep + value.n : 0;
+/* The body of a private key, up to its end or the text's. */
+static size_t key_length(cx_span r) {
+  static const char end[] = "-----END";
+  if (r.n > KEY_LENGTH) r.n = KEY_LENGTH;
+  const char *found = memmem(r.at, r.n, end, sizeof end - 1);
+  return run((cx_span){r.at, found ? (size_t)(found - r.at) : r.n}, "+/=\\:,- \t\r\n\v\f");
+}
+
+static size_t measure(cx_span r, const extent *e) {
+  switch (e->kind) {
+  case RUN:
+    return run(r, e->set);
+  case UNTIL:
+    return until(r, e->set);
+  case QUOTED:
+    return quoted_length(r, e->quote, e->slashes);
+  case LAST_AT:
+    return to_last_at(r, e->set);
+  case KEY:
+    break;
   }
-  rest value = {r.at, bare_value(r)};
-  *keep = 0;
-  return looks_random(value) ? value.n : 0;
+  return key_length(r);
 }
 
-/* Behind "Cookie: ": all of the line. */
-static size_t cookie(rest r) {
-  size_t name = span_of(r, "-_."), i = name;
-  if (name == 0 || name == r.n || r.at[name] != '=') return 0;
-  while (i < r.n && !has_char("\r\n\"'`\\", r.at[i])) i++;
-  return i;
+/* What the window shows of the value. */
+static cx_span value_of(cx_span window, const find *f) {
+  cx_span r = after(window, f->from);
+  return (cx_span){r.at, measure(r, &f->extent)};
 }
 
-/* What stands behind a colon, which also ends clauses. */
-static size_t behind_colon(rest name, rest r, size_t *keep) {
-  if (ends_with(name, "authorization")) return authorization(r, keep);
-  *keep = 0;
-  if (ends_with(name, "cookie")) return cookie(r);
-  rest value = {r.at, bare_value(r)};
-  return looks_random(value) && !is_reference(value) ? value.n : 0;
+/* A bare value; none where it is a call in somebody's code. */
+static cx_span bare_value(cx_span r) {
+  size_t n = until(r, bare.set);
+  bool is_call = n < CALL_LENGTH && n < r.n && r.at[n] == '(';
+  return (cx_span){r.at, is_call ? 0 : n};
 }
 
-/* Behind a name: an optional quote, a mark, and a value. */
-static size_t assigned(rest name, rest r, bool is_option, size_t *keep) {
-  size_t at = 0, open = 0, before_mark;
-  while (at < r.n && r.at[at] == '\\') at++;
-  at = at < r.n && has_char("\"'", r.at[at]) ? at + 1 : 0;
-  bool was_quoted = at > 0;
-  before_mark = at;
-  at += spaces(after(r, at));
-  if (at == r.n) return 0;
-  char mark = r.at[at];
-  if (mark == '=' || mark == ':') {
-    at++;
-    if (at < r.n && has_char("=:~", r.at[at])) return 0; /* ==, ::, =~ */
-  } else if (!is_option || was_quoted || at == before_mark) {
-    return 0;
-  }
-  size_t gap = spaces(after(r, at));
-  rest text = after(r, at + gap);
-  size_t quoted = quoted_value(text, &open);
-  if (quoted) {
-    *keep = at + gap + open;
-    rest value = after(text, open);
-    value.n = quoted;
-    size_t shown = 0;
-    if (ends_with(name, "authorization") && authorization(value, &shown)) *keep += shown;
-    return is_reference(value) ? 0 : at + gap + open + quoted;
-  }
-  if (mark == ':') {
-    size_t shown = 0, length = behind_colon(name, text, &shown);
-    *keep = at + gap + shown;
-    return length ? at + gap + length : 0;
-  }
-  if (mark == '=' && (gap || at != before_mark + 1)) return 0;
-  if (text.n == 0 || has_char("$-", *text.at)) return 0;
-  rest value = {text.at, bare_value(text)};
-  *keep = at + gap;
-  if (value.n == 0 || is_reference(value) || is_one_of(prose, value)) return 0;
-  if (is_option && (gap > 1 || is_placeholder(value))) return 0;
-  return at + gap + value.n;
-}
-
-/* ---- Shapes -----------------------------------------------------------------------------------
+/* ---- Values behind names ----------------------------------------------------------------------
  */
 
-static const struct {
-  const char *prefix, *extra; /* exactly so, then letters, digits and these */
-  size_t least;               /* behind the prefix */
-} shapes[] = {{"sk-", "-_", 13},     {"sk_live_", "", 10},    {"sk_test_", "", 10},
-              {"rk_live_", "", 10},  {"rk_test_", "", 10},    {"whsec_", "", 16},
-              {"ghp_", "", 10},      {"gho_", "", 10},        {"ghu_", "", 10},
-              {"ghs_", "", 10},      {"ghr_", "", 10},        {"github_pat_", "_", 10},
-              {"glpat-", "-_.", 10}, {"gldt-", "-_", 10},     {"glrt-", "-_.", 10},
-              {"xoxa-", "-", 8},     {"xoxb-", "-", 8},       {"xoxp-", "-", 8},
-              {"xoxr-", "-", 8},     {"xoxs-", "-", 8},       {"xapp-", "-", 8},
-              {"AKIA", "", 12},      {"ASIA", "", 12},        {"AIza", "-_", 20},
-              {"ya29.", "-_", 16},   {"npm_", "", 20},        {"hf_", "", 16},
-              {"pypi-", "-_", 24},   {"dop_v1_", "", 20},     {"SG.", "-_.", 30},
-              {"shpat_", "", 16},    {"gsk_", "", 20},        {"xai-", "", 20},
-              {"r8_", "", 20},       {"dckr_pat_", "-_", 10}, {"hvs.", "-_", 16},
-              {"glsa_", "_", 20},    {"sess-", "", 20},       {"tvly-", "-", 16},
-              {"lin_api_", "", 16},  {"ATATT3", "-_=", 20},   {"AGE-SECRET-KEY-", "", 20}};
+/* A name and the mark behind it. */
+typedef struct {
+  cx_span name;
+  bool is_option; /* with dashes before it */
+  bool is_sure;   /* not one of those where the value decides */
+  cx_span quote;  /* what stands behind the name, with its backslashes */
+  char mark;      /* '=', ':', or ' ' behind an option */
+  size_t gap;     /* blanks on either side of the mark */
+  size_t end;     /* where the value begins */
+} subject;
 
-static size_t shape(rest r) {
-  if (!has_char("sSgxAynhprwdlta", *r.at)) return 0;
-  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-    size_t prefix = strlen(shapes[i].prefix);
-    if (*r.at != *shapes[i].prefix && i != 0) continue;
-    if (i == 0 ? !starts(r, "sk-") : r.n < prefix || memcmp(r.at, shapes[i].prefix, prefix) != 0)
-      continue;
-    size_t length = span_of(after(r, prefix), shapes[i].extra);
-    if (length >= shapes[i].least) return prefix + length;
+static bool is_sure(const subject *s, cx_span value) {
+  return s->is_sure ? !cx_naming_is_reference(value) : cx_naming_is_basic(value);
+}
+
+/* The length of the word that names a scheme, with the blanks behind it. */
+static size_t scheme_word(cx_span r) {
+  static const char *const schemes[] = {"bearer", "basic", "digest", "token", "apikey"};
+  for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+    size_t n = strlen(schemes[i]);
+    size_t gap = starts(r, schemes[i]) ? blanks(after(r, n)) : 0;
+    if (gap) return n + gap;
   }
   return 0;
 }
 
-static size_t web_token(rest r) {
-  if (*r.at != 'e' || r.n < 30 || memcmp(r.at, "eyJ", 3) != 0) return 0;
-  size_t head = span_of((rest){r.at, r.n < JWT_HEAD ? r.n : JWT_HEAD}, "-_");
-  size_t length = head < r.n && r.at[head] == '.' ? span_of(r, "-_.") : 0;
-  return length >= 30 ? length : 0;
+/* Behind "Authorization: ": the scheme may be shown. */
+static bool authorization(cx_span r, find *f) {
+  f->keep = f->from = scheme_word(r);
+  f->extent = f->keep ? (extent){.kind = RUN, .set = "-._~+/=:"} : bare;
+  if (!f->keep) return cx_naming_looks_random(bare_value(r));
+  cx_span value = value_of(r, f);
+  return value.n && !cx_naming_is_prose(value);
+}
+
+/* Whether a quote behind a mark ends a text that the mark ends, too: {"said":"password:","n":1} */
+static bool is_closing(cx_span r) {
+  if (r.n == 0 || has_char("}]); \t\r\n", *r.at)) return true;
+  return r.n > 1 && has_char(",:", *r.at) && has_char(" \"'\\{[0123456789tfn", r.at[1]);
+}
+
+/* A value in quotes. As a member of JSON it cannot be the name of a variable. */
+static bool quoted(const subject *s, cx_span r, find *f) {
+  bool is_member = s->quote.n && s->mark == ':';
+  f->extent = (extent){.kind = QUOTED, .slashes = slashes(r)};
+  f->keep = f->from = f->extent.slashes + 1;
+  f->extent.quote = r.at[f->extent.slashes];
+  if (!is_member && !s->is_option && is_closing(after(r, f->from))) return false;
+  cx_span value = value_of(r, f);
+  if (value.n == 0 || (!(is_member && s->is_sure) && !is_sure(s, value))) return false;
+  size_t shown = cx_naming_ends_with(s->name, "authorization") ? scheme_word(value) : 0;
+  f->keep += shown;
+  return shown < value.n && !starts(after(value, shown), "[redacted]");
+}
+
+/* Behind "Cookie: ": all of the line. */
+static bool cookie(cx_span r, find *f) {
+  size_t name = run(r, "-_.");
+  f->extent = (extent){.kind = UNTIL, .set = "\r\n\"'`\\"};
+  return name && name < r.n && r.at[name] == '=';
+}
+
+/* A number in JSON gets the quotes that its name has. */
+static bool is_number(const subject *s, cx_span value) {
+  size_t digits = 0;
+  while (digits < value.n && is_digit(value.at[digits])) digits++;
+  return s->quote.n && digits == value.n && digits >= 4;
+}
+
+/* What stands behind a colon, which also ends clauses. */
+static bool behind_colon(const subject *s, cx_span r, find *f) {
+  if (cx_naming_ends_with(s->name, "cookie")) return cookie(r, f);
+  cx_span value = bare_value(r);
+  if (is_number(s, value)) f->quote = s->quote;
+  return f->quote.n || (cx_naming_looks_random(value) && is_sure(s, value));
+}
+
+/* "name = value": so write configurations, and programs whose values have names. */
+static bool behind_wide_mark(const subject *s, cx_span r) {
+  cx_span value = bare_value(r);
+  if (value.n < r.n && r.at[value.n] == '[') return false;
+  return cx_naming_looks_random(value) && !cx_naming_is_identifier(value) && is_sure(s, value);
+}
+
+static bool behind_mark(const subject *s, cx_span r, find *f) {
+  if (starts(r, "bearer") || starts(r, "basic")) f->keep = f->from = scheme_word(r);
+  cx_span value = bare_value(after(r, f->keep));
+  if (value.n == 0 || !is_sure(s, value) || cx_naming_is_prose(value)) return false;
+  if (s->mark == ' ' && s->gap > 1) return cx_naming_looks_random(value); /* a help text */
+  return !s->is_option || !cx_naming_is_placeholder(value);
+}
+
+static bool is_secret_value(const subject *s, cx_span r, find *f) {
+  size_t quote = slashes(r);
+  if (quote < r.n && has_char("\"'", r.at[quote])) return quoted(s, r, f);
+  f->extent = bare;
+  if (r.n == 0 || has_char("$-", *r.at)) return false;
+  if (s->mark != ' ' && cx_naming_ends_with(s->name, "authorization")) return authorization(r, f);
+  if (s->mark == ':') return behind_colon(s, r, f);
+  return s->mark == '=' && s->gap ? behind_wide_mark(s, r) : behind_mark(s, r, f);
+}
+
+/* What stands behind a name: perhaps a quote, then a mark. Most words have another behind them. */
+static bool read_mark(cx_span r, subject *s) {
+  size_t at = slashes(r);
+  at = at < r.n && has_char("\"'", r.at[at]) ? at + 1 : 0;
+  s->quote = (cx_span){r.at, at};
+  s->gap = blanks(after(r, at));
+  at += s->gap;
+  if (at == r.n) return false;
+  s->mark = r.at[at];
+  if (s->mark != '=' && s->mark != ':') {
+    s->mark = ' ';
+    s->end = at;
+    return s->is_option && s->quote.n == 0 && s->gap > 0;
+  }
+  at++;
+  if (at < r.n && has_char("=:~", r.at[at])) return false; /* ==, ::, =~ */
+  size_t gap = blanks(after(r, at));
+  s->gap += gap;
+  s->end = at + gap;
+  return true;
+}
+
+/* ---- Rules ------------------------------------------------------------------------------------
+ */
+
+/* A name and what it is given. */
+static bool named(cx_span r, find *f) {
+  size_t dashes = 0;
+  while (dashes < 2 && dashes < r.n && r.at[dashes] == '-') dashes++;
+  subject s = {.name = after(r, dashes), .is_option = dashes > 0};
+  s.name.n = run(s.name, "_-.");
+  cx_span rest = after(r, dashes + s.name.n);
+  if (s.name.n == 0 || rest.n == 0 || !has_char("=:\"'\\ \t\x1b^", *rest.at)) return false;
+  if (!read_mark(rest, &s)) return false;
+  s.is_sure = cx_naming_is_secret(s.name);
+  if (!s.is_sure && !cx_naming_may_be_secret(s.name)) return false;
+  if (!is_secret_value(&s, after(rest, s.end), f)) return false;
+  f->keep += dashes + s.name.n + s.end;
+  f->from += dashes + s.name.n + s.end;
+  return true;
+}
+
+static const struct {
+  const char *prefix, *extra;                /* exactly so, then letters, digits and these */
+  size_t least;                              /* behind the prefix */
+  enum { SECRET, ADDRESS, LIKE_NAMES } kind; /* ADDRESS: the prefix may be shown */
+} shapes[] = {{"sk-", "-_", 13, SECRET},
+              {"sk_live_", "", 10, SECRET},
+              {"sk_test_", "", 10, SECRET},
+              {"rk_live_", "", 10, SECRET},
+              {"rk_test_", "", 10, SECRET},
+              {"whsec_", "", 16, SECRET},
+              {"ghp_", "", 10, SECRET},
+              {"gho_", "", 10, SECRET},
+              {"ghu_", "", 10, SECRET},
+              {"ghs_", "", 10, SECRET},
+              {"ghr_", "", 10, SECRET},
+              {"github_pat_", "_", 10, SECRET},
+              {"glpat-", "-_.", 10, SECRET},
+              {"gldt-", "-_", 10, SECRET},
+              {"glrt-", "-_.", 10, SECRET},
+              {"xoxa-", "-", 8, SECRET},
+              {"xoxb-", "-", 8, SECRET},
+              {"xoxp-", "-", 8, SECRET},
+              {"xoxr-", "-", 8, SECRET},
+              {"xoxs-", "-", 8, SECRET},
+              {"xapp-", "-", 8, SECRET},
+              {"AKIA", "", 12, SECRET},
+              {"ASIA", "", 12, SECRET},
+              {"AIza", "-_", 20, SECRET},
+              {"ya29.", "-_", 16, SECRET},
+              {"npm_", "", 20, SECRET},
+              {"hf_", "", 16, SECRET},
+              {"pypi-", "-_", 24, SECRET},
+              {"dop_v1_", "", 20, SECRET},
+              {"SG.", "-_.", 30, SECRET},
+              {"shpat_", "", 16, SECRET},
+              {"gsk_", "", 20, SECRET},
+              {"xai-", "", 20, SECRET},
+              {"r8_", "", 20, SECRET},
+              {"dckr_pat_", "-_", 10, SECRET},
+              {"hvs.", "-_", 16, SECRET},
+              {"glsa_", "_", 20, SECRET},
+              {"sess-", "", 20, SECRET},
+              {"tvly-", "-", 16, SECRET},
+              {"lin_api_", "", 16, SECRET},
+              {"ATATT3", "-_=", 20, SECRET},
+              {"AGE-SECRET-KEY-", "", 20, SECRET},
+              {"rt_", "-_.", 24, LIKE_NAMES},
+              {"hooks.slack.com/", "/_-", 20, ADDRESS},
+              {"discord.com/api/webhooks/", "/_-", 20, ADDRESS},
+              {"discordapp.com/api/webhooks/", "/_-", 20, ADDRESS},
+              {"api.telegram.org/bot", ":_-", 20, ADDRESS}};
+
+/* Of what begins like names in programs, tokens alone have digits, and capitals or long words. */
+static bool is_no_name(cx_span value) {
+  bool digit = false, upper = false, lower = false;
+  for (size_t i = 0; i < value.n; i++) {
+    digit = digit || is_digit(value.at[i]);
+    upper = upper || isupper((unsigned char)value.at[i]);
+    lower = lower || islower((unsigned char)value.at[i]);
+  }
+  return digit && ((upper && lower) || run(value, "") >= 16);
+}
+
+/* Whether it begins with the prefix; that of OpenAI's keys is known in capitals as well. */
+static bool has_prefix(cx_span r, size_t which) {
+  const char *prefix = shapes[which].prefix;
+  if (which == 0) return starts(r, prefix);
+  return *r.at == *prefix && r.n >= strlen(prefix) && memcmp(r.at, prefix, strlen(prefix)) == 0;
+}
+
+static bool shape(cx_span r, find *f) {
+  if (!has_char("sSgxAynhprwdlta", *r.at)) return false;
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    if (!has_prefix(r, i)) continue;
+    f->from = strlen(shapes[i].prefix);
+    f->keep = shapes[i].kind == ADDRESS ? f->from : 0;
+    f->extent = (extent){.kind = RUN, .set = shapes[i].extra};
+    cx_span value = value_of(r, f);
+    if (value.n >= shapes[i].least && (shapes[i].kind != LIKE_NAMES || is_no_name(value)))
+      return true;
+  }
+  return false;
+}
+
+static bool web_token(cx_span r, find *f) {
+  if (r.n < 30 || memcmp(r.at, "eyJ", 3) != 0) return false;
+  size_t head = run(r, "-_");
+  f->extent = (extent){.kind = RUN, .set = "-_."};
+  return head < r.n && r.at[head] == '.' && value_of(r, f).n >= 30;
 }
 
 /* "Bearer" and something that is no word. */
-static size_t scheme(rest r, size_t *keep) {
-  if (!has_char("bB", *r.at)) return 0;
-  *keep = starts(r, "bearer ") ? 7 : starts(r, "basic ") ? 6 : 0;
-  if (*keep == 0) return 0;
-  rest value = after(r, *keep);
-  value.n = span_of(value, "-._~+/=");
-  return looks_random(value) ? *keep + value.n : 0;
+static bool scheme(cx_span r, find *f) {
+  if (!has_char("bB", *r.at) || (!starts(r, "bearer") && !starts(r, "basic"))) return false;
+  f->keep = f->from = scheme_word(r);
+  f->extent = (extent){.kind = RUN, .set = "-._~+/="};
+  return f->keep && cx_naming_looks_random(value_of(r, f));
 }
 
-static size_t find_mark(rest r, const char *mark) {
-  const char *found = memmem(r.at, r.n, mark, strlen(mark));
-  return found ? (size_t)(found - r.at) : r.n;
+static bool private_key(cx_span r, find *f) {
+  if (!starts(r, "-----BEGIN ")) return false;
+  size_t name = 11 + run(after(r, 11), " ");
+  if (!starts(after(r, name), "-----") || !memmem(r.at, name, "PRIVATE KEY", 11)) return false;
+  f->keep = f->from = name + 5;
+  f->extent = (extent){.kind = KEY};
+  cx_span body = after(r, f->from);
+  while (body.n && *body.at == ' ') body = after(body, 1);
+  if (body.n == 0 || starts(body, "-----END")) return false;
+  return has_char("\r\n\\", *body.at) || run(body, "+/=") >= 16;
 }
 
-/* The body of a private key, up to its end or the text's. */
-static size_t private_key(rest r, size_t *keep) {
-  if (!starts(r, "-----BEGIN ")) return 0;
-  size_t name = 11 + span_of(after(r, 11), " ");
-  if (!starts(after(r, name), "-----") || !memmem(r.at, name, "PRIVATE KEY", 11)) return 0;
-  *keep = name + 5;
-  rest body = after(r, *keep);
-  if (body.n > KEY_LENGTH) body.n = KEY_LENGTH;
-  body.n = find_mark(body, "-----END");
-  size_t gap = spaces(body), length = gap;
-  if (gap == body.n || (!has_char("\r\n\\", body.at[gap]) && span_of(after(body, gap), "+/=") < 16))
-    return 0;
-  while (length < body.n && (isspace((unsigned char)body.at[length]) || is_alnum(body.at[length]) ||
-                             has_char("+/=\\:,-", body.at[length])))
-    length++;
-  return *keep + length;
-}
-
-/* "://user:password@" */
-static size_t url_password(rest r, size_t *keep) {
-  static const char ends[] = "/@\"'<>`\\ \t\r\n";
-  size_t i = 3, colon = 0;
-  for (; i < r.n && !has_char(ends, r.at[i]); i++)
-    if (r.at[i] == ':' && !colon) colon = i;
-  if (!colon || i == r.n || r.at[i] != '@' || i == colon + 1 || r.at[colon + 1] == '$') return 0;
-  *keep = colon + 1;
-  return i;
+/* "://user:password@"; what has digits and then a query is a host with its port. */
+static bool url_password(cx_span r, find *f) {
+  size_t colon = 3 + until(after(r, 3), ":/@\"'<>`\\ \t\r\n");
+  if (colon == r.n || r.at[colon] != ':') return false;
+  f->keep = f->from = colon + 1;
+  f->extent = (extent){.kind = LAST_AT, .set = "/\"'<>`\\ \t\r\n"};
+  cx_span password = value_of(r, f);
+  size_t port = 0;
+  while (port < password.n && is_digit(password.at[port])) port++;
+  if (port < password.n && has_char("?#", password.at[port])) return false;
+  return password.n && *password.at != '$';
 }
 
 /* "-u user:password" */
-static size_t user_option(rest r, size_t *keep) {
+static bool user_option(cx_span r, find *f) {
   size_t option = starts(r, "-u ") ? 3 : starts(r, "--user ") ? 7 : 0;
   if (starts(r, "--proxy-user ")) option = 13;
-  if (option == 0) return 0;
-  rest value = after(r, option);
-  size_t quote = value.n && has_char("\"'", *value.at);
-  size_t length = bare_value(after(value, quote));
-  const char *colon = memchr(value.at + quote, ':', length);
-  if (!colon) return 0;
-  *keep = (size_t)(colon + 1 - r.at);
-  rest password = after(r, *keep);
-  password.n = option + quote + length - *keep;
+  if (option == 0) return false;
+  size_t quote = option < r.n && has_char("\"'", r.at[option]);
+  if (quote && is_closing(after(r, option + 1))) return false;
+  f->extent = quote ? (extent){.kind = QUOTED, .quote = r.at[option]} : bare;
+  f->from = option + quote;
+  cx_span both = value_of(r, f);
+  const char *colon = memchr(both.at, ':', both.n);
+  if (!colon) return false;
+  cx_span password = after(both, (size_t)(colon + 1 - both.at));
+  f->keep = f->from = (size_t)(password.at - r.at);
   size_t digits = 0; /* numbers are a user and a group */
-  while (digits < password.n && isdigit((unsigned char)password.at[digits])) digits++;
-  if (digits == password.n || *password.at == '$') return 0;
-  return *keep + password.n;
+  while (digits < password.n && is_digit(password.at[digits])) digits++;
+  return digits < password.n && *password.at != '$';
 }
 
 /* What an authorization server hands over in a URL. */
-static size_t query(rest r, size_t *keep) {
-  static const char *const own[] = {"code", "state", "sig", "signature", "nonce", NULL};
-  rest name = {r.at, span_of(r, "_-")};
-  if (name.n == 0 || name.n == r.n || r.at[name.n] != '=' || !is_one_of(own, name)) return 0;
-  *keep = name.n + 1;
-  size_t value = bare_value(after(r, *keep));
-  return value ? *keep + value : 0;
+static bool query(cx_span r, find *f) {
+  static const char *const own[] = {"code=", "state=", "sig=", "signature=", "nonce=", NULL};
+  const char *const *name = own;
+  while (*name && !starts(r, *name)) name++;
+  if (!*name) return false;
+  f->keep = f->from = strlen(*name);
+  f->extent = bare;
+  return bare_value(after(r, f->from)).n > 0;
 }
 
 /* ---- All of it --------------------------------------------------------------------------------
  */
 
-/* Whether a value may follow: most words are followed by another one. */
-static bool has_mark(rest r, bool is_option) {
-  if (r.n == 0 || !has_char("=:\"'\\ ", *r.at)) return false;
-  size_t gap = spaces(r);
-  return gap == 0 || is_option || (gap < r.n && has_char("=:", r.at[gap]));
+/* Whether the text before `at` ends with what sets a colour. */
+static bool ends_colour(cx_span text, size_t at) {
+  size_t i = at - 1, first = at < COLOUR_LENGTH ? 0 : at - COLOUR_LENGTH;
+  while (i > first && text.at[i - 1] >= ' ' && text.at[i - 1] <= '?') i--;
+  if (i == 0 || text.at[i - 1] != '[') return false;
+  for (size_t which = 0; which < ESCAPES; which++) {
+    size_t n = strlen(escapes[which]);
+    if (i > n && strncasecmp(text.at + i - 1 - n, escapes[which], n) == 0) return true;
+  }
+  return false;
 }
 
-/* A name and what it is given. Dashes before it make it an option. */
-static size_t named(rest r, size_t *keep) {
-  size_t dashes = 0;
-  while (dashes < 2 && dashes < r.n && r.at[dashes] == '-') dashes++;
-  rest name = after(r, dashes);
-  name.n = span_of(name, "_-.");
-  rest value = after(r, dashes + name.n);
-  if (name.n == 0 || name.n > NAME_MAX_LENGTH || !has_mark(value, dashes > 0)) return 0;
-  if (!cx_redact_is_name(name.at, name.n)) return 0;
-  size_t length = assigned(name, value, dashes > 0, keep);
-  *keep += dashes + name.n;
-  return length ? dashes + name.n + length : 0;
-}
-
-static size_t at_word(rest r, char before, size_t *keep) {
-  *keep = 0;
-  size_t length = shape(r);
-  if (length == 0) length = web_token(r);
-  if (length) return length;
-  if ((length = scheme(r, keep)) != 0) return length;
-  if (has_char("?&#", before) && (length = query(r, keep)) != 0) return length;
-  return has_char("_-.", before) ? 0 : named(r, keep);
-}
-
-/* What comes before a word; a letter that belongs to an escape of JSON is not part of one. */
-static char before_word(const char *text, size_t at) {
+/* What comes before a word; a letter that belongs to an escape is not part of one. */
+static char before_word(cx_span text, size_t at) {
   if (at == 0) return '\0';
-  if (at >= 2 && text[at - 2] == '\\' && has_char("bfnrt", text[at - 1])) return '\n';
-  if (at >= 6 && text[at - 6] == '\\' && text[at - 5] == 'u') return '\n';
-  return text[at - 1];
+  char before = text.at[at - 1];
+  if (!is_alnum(before)) return before;
+  if (at >= 2 && text.at[at - 2] == '\\' && has_char("bfnrt", before)) return '\n';
+  if (at >= 6 && text.at[at - 6] == '\\' && text.at[at - 5] == 'u') return '\n';
+  return !is_digit(before) && ends_colour(text, at) ? '\n' : before;
 }
 
-size_t cx_redact_at(const char *text, size_t n, size_t at, size_t *keep) {
-  rest r = {text + at, n - at};
-  char before = before_word(text, at);
-  size_t length = 0;
-  *keep = 0;
-  if (*r.at == ':' && starts(r, "://")) length = url_password(r, keep);
-  if (*r.at == '-') length = private_key(r, keep);
-  if (length == 0 && *r.at == '-' && !is_alnum(before)) length = user_option(r, keep);
-  /* A secret begins at a word's edge: "risk-..." holds no key. */
-  if (length == 0 && !is_alnum(before)) length = at_word(r, before, keep);
-  if (length == 0) *keep = 0;
-  return length;
+/* A secret begins at a word's edge: "risk-..." holds no key. */
+static bool at_word(cx_span r, char before, find *f) {
+  if (shape(r, f) || (*r.at == 'e' && web_token(r, f))) return true;
+  *f = (find){0};
+  if (scheme(r, f)) return true;
+  if (has_char("?&#", before) && query(r, f)) return true;
+  *f = (find){0};
+  return !has_char("_-.", before) && named(r, f);
+}
+
+static bool any_rule(cx_span r, char before, find *f) {
+  if (*r.at == ':' && starts(r, "://") && url_password(r, f)) return true;
+  if (*r.at == '-' && private_key(r, f)) return true;
+  if (is_alnum(before)) return false;
+  if (*r.at == '-' && user_option(r, f)) return true;
+  *f = (find){0};
+  return at_word(r, before, f);
+}
+
+/* Most bytes are within a word, or begin nothing: they need no closer look. */
+static bool may_begin(cx_span text, size_t at) {
+  char c = text.at[at];
+  if (c == ':' || c == '-') return true;
+  if (!is_alnum(c) && c != '_' && c != '.') return false;
+  if (at < 2 || !is_letter(text.at[at - 1]) || !is_letter(text.at[at - 2])) return true;
+  return at >= 6 && text.at[at - 6] == '\\'; /* \u00ab ends with letters, too */
+}
+
+bool cx_redact_at(cx_span text, size_t at, cx_redact_found *found) {
+  if (!may_begin(text, at)) return false;
+  find f = {0};
+  cx_span r = after(text, at);
+  cx_span window = {r.at, r.n < WINDOW ? r.n : WINDOW};
+  if (!any_rule(window, before_word(text, at), &f)) return false;
+  found->keep = f.keep;
+  found->quote = f.quote;
+  found->length = f.from + measure(after(r, f.from), &f.extent);
+  return found->length > f.keep;
+}
+
+/* ---- What is spelled otherwise ----------------------------------------------------------------
+ */
+
+static int hex(cx_span r) {
+  static const char digits[] = "0123456789abcdef";
+  if (r.n < 2 || !isxdigit((unsigned char)r.at[0]) || !isxdigit((unsigned char)r.at[1])) return -1;
+  const char *high = strchr(digits, tolower((unsigned char)r.at[0]));
+  const char *low = strchr(digits, tolower((unsigned char)r.at[1]));
+  return (int)(16 * (high - digits) + (low - digits));
+}
+
+/* The length of an escape that stands for one byte. Quotes and backslashes of JSON stay what they
+ * are, or JSON would end elsewhere. */
+static size_t spelled(cx_span r, char *byte) {
+  bool is_json = r.n >= 6 && memcmp(r.at, "\\u00", 4) == 0;
+  if (r.n >= 2 && memcmp(r.at, "\\/", 2) == 0) return (*byte = '/', 2);
+  int value = is_json ? hex(after(r, 4)) : r.n && *r.at == '%' ? hex(after(r, 1)) : -1;
+  if (value < 0 || value == '\\' || value == '\'') return 0;
+  if (is_json && (value < ' ' || value > '~' || value == '"')) return 0;
+  *byte = (char)value;
+  return is_json ? 6 : 3;
+}
+
+/* How far the next escape is, or the text's end. */
+static size_t to_escape(cx_span r) {
+  char byte;
+  size_t i = 0;
+  while (i < r.n && !((r.at[i] == '%' || r.at[i] == '\\') && spelled(after(r, i), &byte))) i++;
+  return i;
+}
+
+/* What stands before an escape and may be one word with it. */
+static size_t piece_start(cx_span text, size_t first, size_t escape) {
+  size_t least = escape - first > WINDOW ? escape - WINDOW : first;
+  while (escape > least && !has_char(" \t\r\n,{}", text.at[escape - 1])) escape--;
+  return escape;
+}
+
+/* Behind the last of several escapes: as far as a rule may look, and to the word's end. */
+static size_t piece_end(cx_span text, size_t at) {
+  size_t gap = 0;
+  while (gap < WINDOW && at < text.n) {
+    cx_span behind = after(text, at + 1);
+    gap = to_escape((cx_span){behind.at, behind.n < WINDOW ? behind.n : WINDOW});
+    at += 1 + gap;
+  }
+  return at + until(after(text, at), " \t\r\n\"");
+}
+
+static int add_byte(char byte, size_t from, cx_redact_view *view) {
+  int rc = cx_buf_add(&view->bytes, &byte, 1);
+  return rc == 0 ? cx_buf_add(&view->origin, (const char *)&from, sizeof from) : rc;
+}
+
+int cx_redact_next_view(cx_span text, size_t *first, cx_redact_view *view) {
+  cx_buf_keep(&view->bytes, 0);
+  cx_buf_keep(&view->origin, 0);
+  size_t escape = *first + to_escape(after(text, *first));
+  if (escape == text.n) return 0;
+  size_t at = piece_start(text, *first, escape);
+  *first = piece_end(text, escape);
+  while (at < *first) {
+    char byte = text.at[at];
+    size_t length = byte == '%' || byte == '\\' ? spelled(after(text, at), &byte) : 0;
+    int rc = add_byte(byte, at, view);
+    if (rc != 0) return rc;
+    at += length ? length : 1;
+  }
+  return cx_buf_add(&view->origin, (const char *)&at, sizeof at);
+}
+
+void cx_redact_view_free(cx_redact_view *view) {
+  cx_buf_free(&view->bytes);
+  cx_buf_free(&view->origin);
 }

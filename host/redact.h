@@ -8,12 +8,26 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Whether what stands behind this name is a secret: apiKey, access_token, X-Api-Key, GITHUB_TOKEN,
- * DB_PASSWD, Set-Cookie. Of a dotted name the last part counts. */
-bool cx_redact_is_name(const char *name, size_t n);
+#include "buf.h"
 
-/* How many bytes from text[at] on, of n in all, are a secret with what introduces it; of these the
- * first *keep may be shown. 0: none begins here. */
-size_t cx_redact_at(const char *text, size_t n, size_t at, size_t *keep);
+typedef struct {
+  size_t keep;   /* so many bytes introduce the secret and may be shown */
+  size_t length; /* to the end of the secret, these included */
+  cx_span quote; /* goes around what stands in its place, so that JSON stays JSON */
+} cx_redact_found;
+
+/* Whether a secret, or what introduces one, begins at text.at[at]. */
+bool cx_redact_at(cx_span text, size_t at, cx_redact_found *found);
+
+/* A piece of a text with the escapes of URLs and of JSON written out, %3D and \u0073. */
+typedef struct {
+  cx_buf bytes;
+  cx_buf origin; /* where each of them begins in the text, and where the last one ends: a size_t */
+} cx_redact_view;
+
+/* The next piece that has escapes, at or behind *at, which then is where the piece ends. No bytes:
+ * there is none. 0 or CX_EMEMORY. */
+int cx_redact_next_view(cx_span text, size_t *at, cx_redact_view *view);
+void cx_redact_view_free(cx_redact_view *view);
 
 #endif

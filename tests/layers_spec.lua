@@ -8,8 +8,10 @@ local parsers = "err buf log lines json rpc"
 local may = {
   ["host/err"] = "",
   ["host/buf"] = "err",
-  ["host/redact"] = "",
-  ["host/log"] = "err buf redact",
+  ["host/naming"] = "buf",
+  ["host/redact"] = "buf naming",
+  ["host/secrets"] = "err buf",
+  ["host/log"] = "err buf redact secrets",
   ["host/lines"] = "err buf",
   ["host/json"] = "err buf",
   ["host/scan"] = "err buf",
@@ -40,7 +42,7 @@ local may = {
   ["bindings/modules"] = "",
 }
 local binding = parsers
-  .. " scan envelope redact paths proc http httpd secret ws link bind argv pack parse "
+  .. " scan envelope naming paths proc http httpd secret ws link bind argv pack parse "
   .. "modules pipe watchdog witness"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.

@@ -14,8 +14,9 @@ local M = {
   --- Returns a text with secrets and what looks like credentials taken out.
   ---@type fun(text: string): string
   redact = core.redact,
-  --- Whether what stands behind this name is a secret: apiKey, GITHUB_TOKEN, Set-Cookie.
-  ---@type fun(name: string): boolean
+  --- Whether what stands behind this name is a secret: apiKey, GITHUB_TOKEN, Set-Cookie; of "auth"
+  --- the value decides.
+  ---@type fun(name: string, value?: string): boolean
   is_secret = core.is_secret,
 }
 

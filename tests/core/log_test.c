@@ -1,6 +1,8 @@
 /* Levels and redaction. */
 #include "log.h"
 
+#include <time.h>
+
 #include "err.h"
 #include "test.h"
 
@@ -55,7 +57,8 @@ static const struct {
     {"", ""},
     {"nothing to hide", "nothing to hide"},
     {"the hunter2hunter2!", "the [redacted]!"},
-    {"hunter2hunter2hunter2hunter2", "[redacted][redacted]"},
+    {"hunter2hunter2 hunter2hunter2", "[redacted] [redacted]"},
+    {"hunter2hunter2hunter2hunter2", "[redacted]"}, /* it is in there three times */
     {"xhunter2hunter2x", "x[redacted]x"},
     {"hunter2hunter2 and more", "[redacted]"}, /* the longer of two secrets */
     {"hunter2hunter", "hunter2hunter"},
@@ -73,23 +76,328 @@ static const struct {
     {"eyJhbGciOiJIUzI1NiJ9eyJzdWIiOiIxIn0", "eyJhbGciOiJIUzI1NiJ9eyJzdWIiOiIxIn0"},
 };
 
+/* Checks what becomes of a text, and that it stays so when it is redacted again. */
+static void check_redacted(const cx_log *log, const char *given, const char *expected) {
+  size_t n = strlen(given), length = strlen(expected);
+  char *text = exactly(given, n);
+  cx_buf out = {0}, again = {0};
+  CHECK(cx_log_redact(log, text, n, &out) == 0, "%s", given);
+  CHECK(out.len == length && memcmp(cx_buf_bytes(&out), expected, length) == 0, "%s became %.*s",
+        given, (int)out.len, cx_buf_bytes(&out));
+  CHECK(cx_log_redact(log, cx_buf_bytes(&out), out.len, &again) == 0 && again.len == out.len &&
+            memcmp(cx_buf_bytes(&again), cx_buf_bytes(&out), out.len) == 0,
+        "%s became %.*s", given, (int)again.len, cx_buf_bytes(&again));
+  cx_buf_free(&out);
+  cx_buf_free(&again);
+  free(text);
+}
+
 static void test_redaction(void) {
   cx_log log;
   cx_log_init(&log);
   CHECK(cx_log_secret(&log, "short") == CX_EARGUMENT, "too short to be told from a word");
   CHECK(cx_log_secret(&log, "hunter2hunter2") == 0, "a secret");
   CHECK(cx_log_secret(&log, "hunter2hunter2 and more") == 0, "a longer one");
-  for (size_t i = 0; i < sizeof redactions / sizeof *redactions; i++) {
-    size_t n = strlen(redactions[i].text);
-    char *text = exactly(redactions[i].text, n);
-    cx_buf out = {0};
-    CHECK(cx_log_redact(&log, text, n, &out) == 0, "%s", redactions[i].text);
-    CHECK(out.len == strlen(redactions[i].expected) &&
-              memcmp(cx_buf_bytes(&out), redactions[i].expected, out.len) == 0,
-          "%s became %.*s", redactions[i].text, (int)out.len, cx_buf_bytes(&out));
-    cx_buf_free(&out);
-    free(text);
+  for (size_t i = 0; i < sizeof redactions / sizeof *redactions; i++)
+    check_redacted(&log, redactions[i].text, redactions[i].expected);
+  cx_log_free(&log);
+}
+
+#define HID "[redacted]"
+#define GH "ghp_0123456789abcdefghijABCDEFGHIJ012345"
+#define BASIC "dXNlcjpwYXNzd29yZA=="
+
+/* What realistic texts have around a secret. */
+static const struct {
+  const char *text, *expected;
+} misses[] = {
+    /* Colours, as they are and as JSON and source code write them. */
+    {"\x1b[32m" GH "\x1b[0m", "\x1b[32m" HID "\x1b[0m"},
+    {"\x1b[01;31m\x1b[Ksk-proj-0123456789abcdef", "\x1b[01;31m\x1b[K" HID},
+    {"{\"out\":\"\\u001b[32m" GH "\\u001b[0m\"}", "{\"out\":\"\\u001b[32m" HID "\\u001b[0m\"}"},
+    {"printf '\\033[1m" GH "'", "printf '\\033[1m" HID "'"},
+    {"^[[32m" GH, "^[[32m" HID},
+    {"\x1b[01;31m\x1b[Kpassword\x1b[m\x1b[K=hunter22",
+     "\x1b[01;31m\x1b[Kpassword\x1b[m\x1b[K=" HID},
+    {"password: \x1b[1mhunter22\x1b[0m", "password: \x1b[1m" HID "\x1b[0m"},
+    /* Percents. */
+    {"next%3D" GH, "next%3D" HID},
+    {"u=%2Fcb%3Fcode%3Dabc%26x", "u=%2Fcb%3Fcode%3D" HID "%26x"},
+    {"https%3A%2F%2Fu%3Apw%40host", "https%3A%2F%2Fu%3A" HID "%40host"},
+    {"q=password%3dhunter22&a=b", "q=password%3d" HID "&a=b"},
+    {"b=%7B%22token%22%3A%22abc%22%7D", "b=%7B%22token%22%3A%22" HID "%22%7D"},
+    /* Spaces around the mark. */
+    {"aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+     "aws_secret_access_key = " HID},
+    {"password = hunter2hunter22", "password = " HID},
+    {"password\t=\thunter2hunter22\n", "password\t=\t" HID "\n"},
+    {"Authorization:  Basic  " BASIC, "Authorization:  Basic  " HID},
+    {"Authorization:\tBearer\tabc", "Authorization:\tBearer\t" HID},
+    {"Authorization: Basic " BASIC, "Authorization: Basic " HID},
+    {"authorization=Bearer abc.def", "authorization=Bearer " HID},
+    {"token=Bearer abc", "token=Bearer " HID},
+    {"Bearer  abc123def", "Bearer  " HID},
+    {"tool --token  abc123def456", "tool --token  " HID},
+    /* Members of JSON. */
+    {"{\"password\":12345678,\"n\":1}", "{\"password\":\"" HID "\",\"n\":1}"},
+    {"\"{\\\"password\\\":12345678}\"", "\"{\\\"password\\\":\\\"" HID "\\\"}\""},
+    {"{\"password\":\"$ecret99Pass\"}", "{\"password\":\"" HID "\"}"},
+    {"{\"password\":\"-Secret99Pass\"}", "{\"password\":\"" HID "\"}"},
+    {"{\"password\": \"user.token\"}", "{\"password\": \"" HID "\"}"},
+    {"{\"password\":\"abc\\\\\",\"other\":\"visible\"}",
+     "{\"password\":\"" HID "\",\"other\":\"visible\"}"},
+    {"{\"password\":\"a\\\"b\\\\\\\"c\",\"x\":1}", "{\"password\":\"" HID "\",\"x\":1}"},
+    {"\"{\\\"password\\\":\\\"a\\\\\\\\\\\",\\\"x\\\":1}\"",
+     "\"{\\\"password\\\":\\\"" HID "\\\",\\\"x\\\":1}\""},
+    {"{\"said\":\"sk-proj\\u002d0123456789abcdef\"}", "{\"said\":\"" HID "\"}"},
+    {"{\"said\":\"\\u0073k-proj-0123456789abcdef\"}", "{\"said\":\"" HID "\"}"},
+    {"{\"pass\\u0077ord\":\"x\",\"y\":\"z\"}", "{\"pass\\u0077ord\":\"" HID "\",\"y\":\"z\"}"},
+    {"{\"to\":\"https:\\/\\/u:pw@host\"}", "{\"to\":\"https:\\/\\/u:" HID "@host\"}"},
+    {"{\"auths\":{\"r.io\":{\"auth\":\"" BASIC "\"}}}",
+     "{\"auths\":{\"r.io\":{\"auth\":\"" HID "\"}}}"},
+    {"//registry.npmjs.org/:_auth=" BASIC, "//registry.npmjs.org/:_auth=" HID},
+    /* Others. */
+    {"git clone https://u:p@ss@host/x", "git clone https://u:" HID "@host/x"},
+    {"AccountName=a;AccountKey=abc+/def==;EndpointSuffix=b",
+     "AccountName=a;AccountKey=" HID ";EndpointSuffix=b"},
+    {"https://hooks.slack.com/services/T0000/B0000/abcdefghijkl", "https://hooks.slack.com/" HID},
+    {"curl https://discord.com/api/webhooks/123456789/abcdefghijkl",
+     "curl https://discord.com/api/webhooks/" HID},
+    {"rt_AbCdEf0123456789AbCdEf0123", HID},
+    {"curl -u \"dev:my pass\" x", "curl -u \"dev:" HID "\" x"},
+    {"password=hunter2&more;stuff", "password=" HID "&more;stuff"},
+};
+
+static void test_misses(void) {
+  cx_log log;
+  cx_log_init(&log);
+  for (size_t i = 0; i < sizeof misses / sizeof *misses; i++)
+    check_redacted(&log, misses[i].text, misses[i].expected);
+  cx_log_free(&log);
+}
+
+/* Sentences and lines of code that say nothing secret. */
+static const char *const plain[] = {
+    "Missing bearer or basic authentication in header",
+    "token limit reached",
+    "password = required",
+    "password: required",
+    "the token = the word",
+    "Bearer token limit reached",
+    "{\"said\":\"Enter your password:\",\"n\":1}",
+    "[\"token=\",\"secret:\",12]",
+    "prompt(\"Password: \") .. name",
+    "if (token == other_token) return;",
+    "token = next_token(lexer);",
+    "local token = self.lexer.current",
+    "password = options.password;",
+    "secret = keys[index1];",
+    "  --token   Sets the token of the account",
+    "  --password  Prompts for one",
+    "password = getpass.getpass('Password: ')",
+    "the secret: nobody reads it",
+    "api_key = None",
+    "const token: string = props.token;",
+    "auth=required, auth: oauth2, \"auth\":\"bearer\"",
+    "\"auth\": \"chatgptAuthTokens0\"",
+    "rt_mutex_adjust_prio_chain and rt_sigtimedwait_time64",
+    "https://host:8080?mail=a@example.org",
+    "100%25 of %d tokens%3d",
+    "\x1b[32mok\x1b[0m, a token\x1b[m is",
+    "see https://hooks.slack.com/ and https://discord.com/api/webhooks/",
+    "C:\\path\\token\\temp",
+    "cookies are =^.^=",
+    "export TOKEN=$(cat /run/token)",
+    "max_tokens = 4096, token = 12",
+    "progressToken: 1234567890abc",
+    "\"token\": null, \"password\": \"\", \"secret\": true",
+    "author=\"me\" authority: x86_64-linux",
+    "basic  training",
+    "the user_code is shown: type it",
+};
+
+static void test_plain(void) {
+  cx_log log;
+  cx_log_init(&log);
+  for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+    check_redacted(&log, plain[i], plain[i]);
+  cx_log_free(&log);
+}
+
+/* A secret that was told goes as a whole, however it is spelled and whatever it overlaps with. */
+static const struct {
+  const char *text, *expected;
+} told[] = {
+    {"password=hunter2&more;stuff!", "password=" HID "!"},
+    {"x hunter2&more;stuff", "x " HID},
+    {"hunter2%26more%3Bstuff, hunter2%26more%3bstuff", HID ", " HID},
+    {"password=hunter2%26more;stuff", "password=" HID},
+    {"a \"quoted\" one", HID},
+    {"{\"x\":\"a \\\"quoted\\\" one\"}", "{\"x\":\"" HID "\"}"},
+    {"q=a+%22quoted%22+one&b", "q=" HID "&b"},
+    {"q=a%20%22quoted%22%20one&b", "q=" HID "&b"},
+    {"caf\xc3\xa9-\xf0\x9f\x98\x80", HID},
+    {"caf\\u00e9-\\ud83d\\ude00", HID},
+    {"caf\\u00E9-\\ud83d", "caf\\u00E9-\\ud83d"},
+    {"b\\c\\\\d/e f", HID},
+    {"b\\\\c\\\\\\\\d\\/e f", HID},
+    {"--token=opensesame", "--" HID},           /* it begins within what introduces a value */
+    {"sk-abcdefghijklmnopqrstuvwxyz0123", HID}, /* it is the head of what has a shape */
+    {"12345 password=hunter22", HID},
+};
+
+static void test_told(void) {
+  static const char *const secrets[] = {
+      "hunter2&more;stuff", "a \"quoted\" one", "caf\xc3\xa9-\xf0\x9f\x98\x80",
+      "b\\c\\\\d/e f",      "token=opensesame", "sk-abcdefghijklmno",
+      "12345 pass"};
+  cx_log log;
+  cx_log_init(&log);
+  for (int twice = 0; twice < 2; twice++)
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
+      CHECK(cx_log_secret(&log, secrets[i]) == 0, "%s", secrets[i]);
+  CHECK(log.secrets.count == sizeof secrets / sizeof *secrets, "each is kept once");
+  for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+    check_redacted(&log, told[i].text, told[i].expected);
+  cx_log_free(&log);
+}
+
+/* ---- Time -------------------------------------------------------------------------------------
+ */
+
+/* What the rules know, and what makes them look on. */
+static const char *const vocabulary[] = {"token",
+                                         "password",
+                                         "api_key",
+                                         "Authorization",
+                                         "Cookie",
+                                         "_auth",
+                                         "a.",
+                                         "x",
+                                         "A",
+                                         "7",
+                                         "-",
+                                         "--",
+                                         "=",
+                                         ":",
+                                         " = ",
+                                         ": ",
+                                         " ",
+                                         "\t",
+                                         "\"",
+                                         "'",
+                                         "\\",
+                                         "\\\"",
+                                         "\\\\\"",
+                                         "$",
+                                         ".",
+                                         "*",
+                                         "(",
+                                         "?",
+                                         "&",
+                                         "bearer ",
+                                         "Basic ",
+                                         "sk-",
+                                         "eyJ",
+                                         "eyJa.",
+                                         "rt_",
+                                         "://",
+                                         "://u:",
+                                         "@",
+                                         "-u ",
+                                         "?code=",
+                                         "-----BEGIN PRIVATE KEY-----\n",
+                                         "-----END",
+                                         "\x1b[1m",
+                                         "\\u001b[",
+                                         "%3D",
+                                         "%22",
+                                         "\\u0061",
+                                         "\\/",
+                                         "{",
+                                         "}",
+                                         ",",
+                                         "\n",
+                                         "hunter2",
+                                         "hooks.slack.com/",
+                                         "true",
+                                         ".token"};
+
+static unsigned seed;
+
+static unsigned random_below(unsigned n) {
+  seed = seed * 1103515245u + 12345u;
+  return (seed >> 16) % n;
+}
+
+static const char *random_piece(void) {
+  return vocabulary[random_below(sizeof vocabulary / sizeof *vocabulary)];
+}
+
+/* A few pieces, again and again; then perhaps something that ends it all. */
+static char *hostile(unsigned number, size_t n) {
+  cx_buf unit = {0}, text = {0};
+  seed = number;
+  for (unsigned i = 1 + random_below(5); i > 0; i--) cx_buf_add_string(&unit, random_piece());
+  bool grows = random_below(4) == 0;
+  for (size_t i = 0; text.len < n; i++) {
+    cx_buf_add(&text, cx_buf_bytes(&unit), unit.len);
+    for (size_t k = 0; grows && k < i && text.len < n; k++) cx_buf_add_string(&text, "\\");
+    if (number % 3 == 0) cx_buf_add_string(&text, random_piece());
   }
+  const char *end = random_piece();
+  size_t length = strlen(end);
+  char *copy = exactly(cx_buf_bytes(&text), n);
+  memcpy(copy + n - length, end, length);
+  cx_buf_free(&unit);
+  cx_buf_free(&text);
+  return copy;
+}
+
+static char *repeated(const char *unit, const char *end, size_t n) {
+  char *text = exactly("", 0);
+  text = realloc(text, n);
+  if (!text) abort();
+  for (size_t i = 0, length = strlen(unit); i < n; i++) text[i] = unit[i % length];
+  memcpy(text + n - strlen(end), end, strlen(end));
+  return text;
+}
+
+/* The processor's time for a text, the shorter of two; in seconds. */
+static double time_of(const cx_log *log, const char *text, size_t n) {
+  double least = 1e9;
+  for (int i = 0; i < 2; i++) {
+    cx_buf out = {0};
+    clock_t started = clock();
+    CHECK(cx_log_redact(log, text, n, &out) == 0, "%.40s", text);
+    double time = (double)(clock() - started) / CLOCKS_PER_SEC;
+    if (time < least) least = time;
+    cx_buf_free(&out);
+  }
+  return least;
+}
+
+/* Twice as long a text takes twice the time. */
+static void check_time(const cx_log *log, char *shorter, char *longer, size_t n) {
+  double one = time_of(log, shorter, n), two = time_of(log, longer, 2 * n);
+  CHECK(two < 3 * one + 0.02, "%.60s: %g s, then %g s", longer, one, two);
+  free(shorter);
+  free(longer);
+}
+
+static void test_time(void) {
+  static const struct {
+    const char *unit, *end;
+  } known[] = {{"\"token:$\"", ""}, {"token:$", ""}, {"token=", ".token"}, {"token:", "("},
+               {"token=\"$", ""},   {"eyJ-", "."},   {"://u:", "@"},       {"token: -", ""}};
+  enum { N = 100 * 1000 };
+  cx_log log;
+  cx_log_init(&log);
+  cx_log_secret(&log, "token=$token=$");
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    check_time(&log, repeated(known[i].unit, known[i].end, N),
+               repeated(known[i].unit, known[i].end, (size_t)2 * N), N);
+  for (unsigned i = 0; i < 60; i++) check_time(&log, hostile(i, N), hostile(i, (size_t)2 * N), N);
   cx_log_free(&log);
 }
 
@@ -133,6 +441,10 @@ int main(void) {
   test_levels();
   test_controls();
   test_redaction();
+  test_misses();
+  test_plain();
+  test_told();
+  test_time();
   test_cut_off();
   test_sink();
   return report("log_test");
