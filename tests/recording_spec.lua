@@ -157,6 +157,10 @@ describe("secrets in a recording", function()
     -- Credentials anywhere; the letter of an escape is no part of a word.
     ['{"out":"key:\\nsk-aaaaaaaaaaaaa\\u000ask-bbbbbbbbbbbbb\\n","x":"risk-aaaaaaaaaaaaaaa"}'] =
       '{"out":"key:\\n[redacted]\\n[redacted]\\n","x":"risk-aaaaaaaaaaaaaaa"}',
+    ['{"auths":{"r.io":{"auth":"dXNlcjpwYXNzd29yZA=="}},"auth":"basic"}'] =
+      '{"auths":{"r.io":{"auth":' .. hidden .. '}},"auth":"basic"}',
+    ['{"out":"\\u001b[01;31m\\u001b[Kghp_0123456789abcdefghij\\u001b[m"}'] =
+      '{"out":"\\u001b[01;31m\\u001b[K[redacted]\\u001b[m"}',
     ['{"out":"Authorization: Bearer abc.def"}'] = '{"out":"Authorization: Bearer [redacted]"}',
   } do
     it("are taken out of " .. given:sub(1, 48), function()

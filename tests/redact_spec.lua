@@ -45,6 +45,11 @@ local sentences = {
   "eyJ is how a web token begins", "commit 0123456789abcdef0123456789abcdef01234567",
   "id 019c3f0e-8a54-7a10-9a35-3b1f0c3a9a11", "sha256-AbCdEf0123456789+/AbCdEf0123456789=",
   "token.lua:15: attempt to index a nil value (local 'token')", "--password-file /run/x",
+  "token limit reached", "password = required", "the password: it is long", 'prompt("Password: ")',
+  "token = lexer:next_token()", "const token: string = props.token;", "author: oauth2, auth=basic",
+  "password = options.password", "secret = keys[index1]", "  --token   Sets the token to be used",
+  "100%25 of %d tokens%3d", "https://host:8080?mail=a@example.org", "rt_mutex_adjust_prio_chain",
+  "\27[32mtoken\27[0m is the word", "api_key = None", "TOKEN = os.environ['TOKEN']",
 }
 
 describe("what is no secret", function()
@@ -113,6 +118,9 @@ local texts = {
   '{"access_token":"%s","expires_in":3600}', "refresh_token=%s&grant_type=refresh_token",
   "-----BEGIN OPENSSH PRIVATE KEY-----\n%s\n-----END OPENSSH PRIVATE KEY-----", "id_token=%s",
   "postgres://user:%s@db:5432/name", "client_secret: %s", "github_token: %s",
+  "password = %s", "aws_secret_access_key\t=\t%s", "Authorization:  Bearer  %s", "token=Bearer %s",
+  "AccountName=a;AccountKey=%s;a=b", "a?next=%%2Fb%%3Fcode%%3D%s", "\27[1mpassword\27[m=%s",
+  "https://u:p@ss%s@host/x", "https://hooks.slack.com/services/T0000/B0000/%s",
 }
 
 --- Members whose name says it.
@@ -282,8 +290,21 @@ describe("secrets planted in what real Codex sent", function()
         local line = text:format(secret)
         assert.is_nil(log.redact(line):find(secret, 1, true), line)
         assert.is_nil(recording.redact(line .. " {"):find(secret, 1, true), line)
-        assert.is_nil(log.redact(json.encode { x = "a\n" .. line }):find(secret, 1, true), line)
+        local message = json.encode { x = "a\n" .. line, y = { json.encode { line } } }
+        local clean = log.redact(message)
+        assert.is_nil(clean:find(secret, 1, true), line)
+        if not line:find("'", 1, true) then assert(json.decode(clean), clean) end
       end
+    end
+  end)
+
+  it("leave a message of JSON that the log shows what it is", function()
+    math.randomseed(13)
+    for i, each in ipairs(messages()) do
+      local message = json.decode(each.text)
+      ways[(i - 1) % #ways + 1](object_in(message))
+      local clean = log.redact(json.encode(message))
+      assert(json.decode(clean) ~= nil, clean)
     end
   end)
 
@@ -300,5 +321,17 @@ describe("secrets planted in what real Codex sent", function()
       local short, long = clock(50000), clock(800000)
       assert.is_true(long < 1 or long < 64 * short, ("%s: %g, %g"):format(text, short, long))
     end
+  end)
+
+  it("are looked for once however deep they lie", function()
+    local function clock(depth)
+      local text = ('{"token_a":1,"b":'):rep(depth)
+      local started = os.clock()
+      recording.redact(text)
+      return os.clock() - started
+    end
+    clock(1000)
+    local short, long = clock(5000), clock(20000)
+    assert.is_true(long < 8 * short + 0.1, ("%g, %g"):format(short, long))
   end)
 end)

@@ -34,10 +34,11 @@ end
 --- Calls visit(at, first, last) for each string, number and word of a JSON text, and for each key
 --- with a fourth `true`. at.keys[1..at.depth] are the keys on the way to it, false for an array;
 --- at.opens has the places where the objects and arrays around it begin, at.previous what stood
---- before it in each of them. Of a text that is not quite JSON it finds what can be found.
+--- before it in each of them; what visit puts into at.hidden[at.depth] for a key is there for all
+--- that is below it. Of a text that is not quite JSON it finds what can be found.
 local function each_scalar(text, visit)
-  local from, keys, opens, previous = 1, {}, {}, {}
-  local at = { depth = 0, keys = keys, opens = opens, previous = previous }
+  local from, keys, opens, previous, hidden = 1, {}, {}, {}, {}
+  local at = { depth = 0, keys = keys, opens = opens, previous = previous, hidden = hidden }
   while true do
     from = text:find("[^%s:,]", from)
     if not from then return end
@@ -45,6 +46,7 @@ local function each_scalar(text, visit)
     if char == "{" or char == "[" then
       at.depth = at.depth + 1
       keys[at.depth], opens[at.depth], previous[at.depth] = false, from, nil
+      hidden[at.depth] = hidden[at.depth - 1]
     elseif char == "}" or char == "]" then
       at.depth = math.max(at.depth - 1, 0)
     else
@@ -81,7 +83,7 @@ local hints = {
   "apikey", "_key", "-key", "privatekey", "secretkey", "signingkey", "encryptionkey", "accesskey",
   "keypath", "token", "secret", "passw", "_pass", "_pwd", "passphrase", "authorization", "cookie",
   "credentials", "usercode", "devicecode", "user_code", "device_code", "verifier", "pat\"", '"-u"',
-  '-user"', "deviceauth", "device_auth", "pat\\",
+  '-user"', "deviceauth", "device_auth", "pat\\", "accountkey", "auth\"", "auth\\",
 }
 
 local function may_have_secret(text)
@@ -115,17 +117,12 @@ local function find_marked(text)
   return marked
 end
 
---- Whether a value stands below the name of a secret. What is below `origins` tells of dotted keys
+--- Whether a key says that what is below it is secret. What is below `origins` tells of dotted keys
 --- where they are set, and nothing of their values.
-local function below_secret(at, own, marked)
-  for i = 0, at.depth do -- 0: in text that is no JSON, outside of any object
-    local key = at.keys[i]
-    if key and (own and own[key] or log.is_secret(key) and at.keys[i - 1] ~= "origins"
-      or key == "value" and marked[at.opens[i]]) then
-      return true
-    end
-  end
-  return false
+local function hides(at, own, marked)
+  local key, before = at.keys[at.depth], at.keys[at.depth - 1]
+  return key and (own and own[key] or log.is_secret(key) and before ~= "origins"
+    or key == "value" and marked[at.opens[at.depth]])
 end
 
 --- The word before this one in a list of arguments, where it is an option.
@@ -139,7 +136,8 @@ local user_options = { u = true, user = true, ["proxy-user"] = true }
 local redact
 
 --- What stands in place of a text; nil where it may stay. A text may be JSON itself.
-local function replacement(text, option, depth)
+local function replacement(text, key, option, depth)
+  if key and log.is_secret(key, text) and not log.is_secret(key) then return "[redacted]" end
   if option and log.is_secret(option) and not text:find "^[-$]" then return "[redacted]" end
   if option and user_options[option] then
     local user, password = text:match "^([^:]*:)(.+)$"
@@ -150,11 +148,11 @@ local function replacement(text, option, depth)
   return clean ~= text and clean or nil
 end
 
-local function redact_string(piece, option, depth)
+local function redact_string(piece, key, option, depth)
   local text = piece:sub(2, -2)
   if text:find("\\", 1, true) then text = json.decode(piece) end
   if type(text) ~= "string" then return nil end
-  local instead = replacement(text, option, depth)
+  local instead = replacement(text, key, option, depth)
   return instead and json.encode(instead, { repair = true })
 end
 
@@ -167,13 +165,15 @@ function redact(text, own, depth)
     done = last + 1
   end
   each_scalar(text, function(at, first, last, is_key)
-    local piece, instead = text:sub(first, last), nil
-    if not is_key and not piece:find "^[tfn]" and below_secret(at, own, marked) then
+    local piece, hidden, instead = text:sub(first, last), at.hidden, nil
+    if is_key then hidden[at.depth] = hidden[at.depth - 1] or hides(at, own, marked) end
+    if not is_key and not piece:find "^[tfn]" and hidden[at.depth] then
       local value = own and json.decode(piece)
       if type(value) == "string" then log.secret(value) end -- it may come again anywhere
       instead = HIDDEN
     elseif piece:byte() == 34 then
-      instead = redact_string(piece, not is_key and option_before(at) or nil, depth)
+      local key, option = not is_key and at.keys[at.depth], not is_key and option_before(at)
+      instead = redact_string(piece, key, option, depth)
     end
     if instead then replace(first, last, instead) end
   end)
