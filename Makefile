@@ -102,7 +102,7 @@ $(BUILD)/lib/codex/core/edit.so: $(BUILD)/bindings/edit.o $(MODULE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(MODULE_LIBS) -ledit
 
-$(BUILD)/lib/codex/core/ws.so: $(BUILD)/host/ws.o $(BUILD)/bindings/ws.o $(MODULE_OBJ)
+$(BUILD)/lib/codex/core/ws.so: $(BUILD)/host/ws.o $(BUILD)/host/socket.o $(BUILD)/bindings/ws.o $(MODULE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(MODULE_LIBS) -lwebsockets
 

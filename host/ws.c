@@ -1,11 +1,11 @@
 /* WebSockets on a Unix socket, on libwebsockets; see ws.h.
  *
- * Listening and accepting is done here: libwebsockets would unlink whatever is at the path and
- * make the socket group-writable. It is given the accepted sockets, makes those of clients itself
- * (an address that begins with "+" is a path), and runs them in our loop through its libuv plugin
- * (Debian's build has no external poll, LWS_WITH_EXTERNAL_POLL). With a loop that is not its own,
- * lws_context_destroy only begins to close its handles, does not say when they have closed, and
- * must be called again then; on_lingering finds out. */
+ * Listening (socket.h) and accepting is ours: libwebsockets would unlink whatever is at the path
+ * and make the socket group-writable. It is given the accepted sockets, makes those of clients
+ * itself (an address that begins with "+" is a path), and runs them in our loop through its libuv
+ * plugin (Debian's build has no external poll, LWS_WITH_EXTERNAL_POLL). With a loop that is not its
+ * own, lws_context_destroy only begins to close its handles, does not say when they have closed,
+ * and must be called again then; on_lingering finds out. */
 #include "ws.h"
 
 #include <errno.h>
@@ -25,13 +25,13 @@
 
 #include "buf.h"
 #include "err.h"
+#include "socket.h"
 
 enum {
   FRAME_SIZE = 64 * 1024, /* longer messages go out in several frames */
   FRAMES_A_TURN = 16,     /* of one client, so that the others have theirs */
   DRAIN_MARK = 1024 * 1024,
   KEPT_SIZE = 1024 * 1024, /* a larger message's buffer is given back */
-  BACKLOG = 64,
   MAX_FDS = 1024,
   REASON_SIZE = 123, /* what fits into a close frame */
   GOODBYE_MS = 500,
@@ -59,14 +59,14 @@ struct cx_ws {
   uv_timer_t timer; /* accepting again, or connecting; then the stages of closing */
   uv_check_t check; /* one of these stages */
   cx_ws_peer *peers;
-  char *path;       /* as libwebsockets wants it, where we are a client */
+  cx_socket socket; /* of a server */
+  char *path;       /* as libwebsockets wants it, and */
   char *url_path;   /* of a client, and only then there */
-  struct stat made; /* the socket file, so that nobody else's is removed */
   size_t message_limit;
   unsigned peer_limit, peer_count;
   lws_retry_bo_t patience; /* of a client */
   void *failed;         /* the connection that a client did not get; only its address is of use */
-  int fd, handles;      /* open libuv handles of our own; freed with the last */
+  int handles;          /* open libuv handles of our own; freed with the last */
   bool connecting;      /* inside of libwebsockets */
   bool closing, ending; /* the peers are asked to leave; libwebsockets is being taken down */
 };
@@ -379,7 +379,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events) {
   cx_ws *ws = poll->data;
   (void)status;
   (void)events;
-  int fd = accept4(ws->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  int fd = accept4(ws->socket.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd >= 0) {
     lws_adopt_socket_vhost(ws->vhost, fd);
     lws_cancel_service(ws->context); /* or the handshake's time limit would not run */
@@ -425,59 +425,10 @@ static void on_connect(uv_timer_t *timer) {
   not_connected(ws, NULL, "", 0);
 }
 
-/* ---- The socket ----------------------------------------------------------------------------- */
-
-/* Whether nobody listens at the address: a socket that an ended program left. */
-static bool is_stale(const struct sockaddr_un *address) {
-  struct stat found;
-  if (lstat(address->sun_path, &found) != 0 || !S_ISSOCK(found.st_mode)) return false;
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return false;
-  int rc = connect(fd, (const struct sockaddr *)address, sizeof *address);
-  bool stale = rc != 0 && errno == ECONNREFUSED;
-  close(fd);
-  return stale;
-}
-
-static int bind_socket(int fd, const struct sockaddr_un *address) {
-  const struct sockaddr *to = (const struct sockaddr *)address;
-  if (bind(fd, to, sizeof *address) == 0) return 0;
-  if (errno != EADDRINUSE) return -errno;
-  if (!is_stale(address)) return -EADDRINUSE;
-  if (unlink(address->sun_path) != 0 && errno != ENOENT) return -errno;
-  return bind(fd, to, sizeof *address) == 0 ? 0 : -errno;
-}
-
-static void remove_socket(const cx_ws *ws) {
-  struct stat found;
-  if (lstat(ws->path, &found) == 0 && found.st_ino == ws->made.st_ino &&
-      found.st_dev == ws->made.st_dev)
-    unlink(ws->path);
-}
-
-/* The file gets the mode that the descriptor has before it is bound, so that nobody can connect in
- * between. */
-static int open_socket(cx_ws *ws, const char *path) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
-  if (!*path) return -ENOENT;
-  memcpy(address.sun_path, path, strlen(path));
-  ws->path = strdup(path);
-  if (!ws->path) return CX_EMEMORY;
-  ws->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (ws->fd < 0 || fchmod(ws->fd, S_IRUSR | S_IWUSR) != 0) return -errno;
-  int rc = bind_socket(ws->fd, &address);
-  if (rc != 0) return rc;
-  if (lstat(path, &ws->made) == 0 && listen(ws->fd, BACKLOG) == 0) return 0;
-  rc = -errno;
-  remove_socket(ws);
-  return rc;
-}
-
 /* ---- Closing -------------------------------------------------------------------------------- */
 
 static void free_ws(cx_ws *ws) {
-  if (ws->fd >= 0) close(ws->fd);
+  cx_socket_close(&ws->socket);
   free(ws->path);
   free(ws->url_path);
   free(ws);
@@ -532,7 +483,7 @@ void cx_ws_close(cx_ws *ws) {
   if (ws->closing) return;
   ws->closing = true;
   if (!ws->url_path) {
-    remove_socket(ws);
+    cx_socket_remove(&ws->socket);
     uv_close((uv_handle_t *)&ws->poll, on_handle_closed);
   }
   for (cx_ws_peer *peer = ws->peers; peer; peer = peer->next)
@@ -570,10 +521,11 @@ static void on_never_opened(uv_handle_t *handle) { free_ws(handle->data); }
 
 /* Frees it also where it fails. */
 static int open_all(cx_ws *ws, uv_loop_t *loop, const char *path) {
-  int rc = open_socket(ws, path);
-  bool made = rc == 0, polled = made && (rc = uv_poll_init(loop, &ws->poll, ws->fd)) == 0;
+  int rc = cx_socket_listen(&ws->socket, path);
+  bool made = rc == 0;
+  bool polled = made && (rc = uv_poll_init(loop, &ws->poll, ws->socket.fd)) == 0;
   if (polled && (rc = open_context(ws, loop)) == 0) return 0;
-  if (made) remove_socket(ws);
+  if (made) cx_socket_remove(&ws->socket);
   ws->poll.data = ws;
   if (polled)
     uv_close((uv_handle_t *)&ws->poll, on_never_opened);
@@ -587,7 +539,7 @@ static cx_ws *new_ws(const cx_ws_options *options, const cx_ws_events *events, v
   if (!ws) return NULL;
   ws->events = *events;
   ws->user = user;
-  ws->fd = -1;
+  ws->socket.fd = -1;
   ws->message_limit = options->message_limit ? options->message_limit : message_limit;
   ws->peer_limit = options->peer_limit;
   return ws;

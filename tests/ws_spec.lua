@@ -389,6 +389,47 @@ describe("codex.ws", function()
     assert(uv.fs_unlink(path))
   end)
 
+  -- In each round all listen at the same moment where an ended program has left its socket, and
+  -- who could tells its number.
+  local race = [[
+    local async, uv, ws = require "codex.async", require "luv", require "codex.ws"
+    local path, start, rounds = arg[1], tonumber(arg[2]), tonumber(arg[3])
+    for round = 1, rounds do
+      local at = start + round * 0.05e9
+      async.sleep((at - uv.hrtime()) / 1e9 - 0.002)
+      while uv.hrtime() < at do end
+      local server = ws.listen(path, function() end)
+      if server then
+        local own = uv.fs_stat(path).ino
+        async.sleep(0.02)
+        print(round, uv.fs_stat(path).ino == own)
+        assert(uv.fs_rename(path, path .. ".left"))
+        server:close()
+        assert(uv.fs_rename(path .. ".left", path))
+      end
+    end]]
+
+  it("is one program's of many who take over what was left", function()
+    local rounds = 60
+    local argv = { "-e", race, path, tostring(uv.hrtime() + 3e8), tostring(rounds) }
+    local results = async.map({ 1, 2, 3, 4 }, function()
+      return program.run(argv, { timeout = 30 })
+    end)
+    local winners = {}
+    for _, result in ipairs(results) do
+      assert.same({ 0, "" }, { result.code, result.stderr })
+      for round, is_own in result.stdout:gmatch "(%d+)\t(%a+)" do
+        winners[#winners + 1] = ("%s %s"):format(round, is_own)
+      end
+    end
+    table.sort(winners)
+    local expected = {}
+    for round = 1, rounds do expected[round] = ("%d true"):format(round) end
+    table.sort(expected)
+    assert.same(expected, winners)
+    assert(uv.fs_unlink(path))
+  end)
+
   it("leaves a socket that somebody else has put in its place", function()
     local server <close> = listen()
     assert(uv.fs_unlink(path))
