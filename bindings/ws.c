@@ -221,13 +221,24 @@ static int connection_close(lua_State *L) {
   return 0;
 }
 
+/* drop() */
+static int connection_drop(lua_State *L) {
+  const connection *c = self(L);
+  if (c->peer) cx_ws_peer_drop(c->peer);
+  return 0;
+}
+
 /* ---- Registration --------------------------------------------------------------------------- */
 
 static const luaL_Reg methods[] = {{"close", ws_close}, {NULL, NULL}};
 static const luaL_Reg meta[] = {{"__gc", ws_close}, {"__close", ws_close}, {NULL, NULL}};
-static const luaL_Reg connection_methods[] = {
-    {"start", connection_start}, {"send", connection_send},   {"unsent", connection_unsent},
-    {"pause", connection_pause}, {"close", connection_close}, {NULL, NULL}};
+static const luaL_Reg connection_methods[] = {{"start", connection_start},
+                                              {"send", connection_send},
+                                              {"unsent", connection_unsent},
+                                              {"pause", connection_pause},
+                                              {"close", connection_close},
+                                              {"drop", connection_drop},
+                                              {NULL, NULL}};
 static const luaL_Reg no_meta[] = {{NULL, NULL}};
 static const luaL_Reg functions[] = {{"listen", ws_listen}, {"connect", ws_connect}, {NULL, NULL}};
 

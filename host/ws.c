@@ -288,6 +288,13 @@ void cx_ws_peer_close(cx_ws_peer *peer, int code, const char *reason) {
   lws_callback_on_writable(peer->wsi);
 }
 
+/* Not within this call, as everything is that events follow from. */
+void cx_ws_peer_drop(cx_ws_peer *peer) {
+  peer->closing = true;
+  free_outgoing(peer);
+  lws_set_timeout(peer->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_ASYNC);
+}
+
 /* ---- What libwebsockets says ---------------------------------------------------------------- */
 
 /* Browsers name the page a connection comes from: none has any business here. HTTP/2, the other

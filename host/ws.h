@@ -83,4 +83,8 @@ size_t cx_ws_peer_unsent(const cx_ws_peer *peer);
  * other side's answer some seconds; on_gone follows. Idempotent. */
 void cx_ws_peer_close(cx_ws_peer *peer, int code, const char *reason);
 
+/* Ends the connection of one who does not read: what is unsent is lost, and on_gone follows soon,
+ * also where it is being closed. */
+void cx_ws_peer_drop(cx_ws_peer *peer);
+
 #endif

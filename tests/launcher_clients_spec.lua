@@ -104,6 +104,22 @@ describe("a client that stopped reading and goes on", function()
     end)
   end)
 
+  it("has its place taken when its time is over, and what it has not read is forgotten", function()
+    with_launcher({ "--unread", "0.5", "--clients", "2" }, function(connect, launcher)
+      local slow <close> = connect "slow"
+      local good <close> = connect "good"
+      slow:request(1, "thread/start", { name = "of slow" })
+      slow.socket:pause(true)
+      flood(good, 1, "of slow", 80)
+      assert.is_table(good:answer(1, 8))
+      assert.is_true(is_anybody_cut_off(launcher))
+      local third <close> = connect "third" -- there is room for two
+      local held = program.resident(launcher.pid)
+      assert.is_true(held < 48 << 20, ("%d bytes are held"):format(held))
+      assert.is_table(third:request(1, "flood", { count = 0 }).result)
+    end)
+  end)
+
   it("has its seconds once: they come back slowly", function()
     with_launcher({ "--unread", "2" }, function(connect, launcher)
       local slow <close> = connect "slow"

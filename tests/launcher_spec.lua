@@ -203,15 +203,9 @@ describe("a client that stops reading", function()
     with_server("line=$(head -c 65536 /dev/zero | tr '\\0' x); " .. flood, function(_, env)
       local child <close> = program.spawn({ "app-server", "--no-audit" },
         { env = env, stdin = "pipe", line_limit = 1 << 20 })
-      local function resident()
-        local file = assert(io.open(("/proc/%d/statm"):format(child.pid)))
-        local pages = file:read("a"):match "^%d+ (%d+)"
-        file:close()
-        return tonumber(pages) * 4096
-      end
       -- Nothing is read here beyond what our own buffer takes; 190 MiB are offered.
       async.sleep(1)
-      local held = resident()
+      local held = program.resident(child.pid)
       assert.is_true(held < 64 << 20, ("%d bytes are held"):format(held))
       local count = 0
       for line in child:lines() do
@@ -435,13 +429,6 @@ describe("what waits behind a middleware of the server's messages", function()
     end)
   end
 
-  local function resident(peer)
-    local file = assert(io.open(("/proc/%d/statm"):format(peer.pid)))
-    local pages = file:read("a"):match "^%d+ (%d+)"
-    file:close()
-    return tonumber(pages) * 4096
-  end
-
   local function methods(got)
     local list = {}
     for i, line in ipairs(got.lines) do list[i] = line:match '"method":"([^"]*)"' or line end
@@ -455,7 +442,7 @@ describe("what waits behind a middleware of the server's messages", function()
     behind("server", "begin", "codex.sleep(1.5)", function(peer, got)
       peer:send '{"method":"flood","params":{"count":200}}'
       async.sleep(1)
-      local held = resident(peer)
+      local held = program.resident(peer.pid)
       assert.is_true(held < 64 << 20, ("%d bytes are held"):format(held))
       assert.same("begin", json.decode(got.wait(201)[1]).method)
       for i = 1, 200 do assert.equal(i, json.decode(got.lines[i + 1]).params.n) end
@@ -478,7 +465,7 @@ describe("what waits behind a middleware of the server's messages", function()
       got.wait(101)
       for _, method in ipairs(methods(got)) do assert.equal("noise", method) end
       assert.truthy(peer:stderr():find(given_up:format "begin", 1, true), (peer:stderr()))
-      assert.is_true(resident(peer) < 200 << 20)
+      assert.is_true(program.resident(peer.pid) < 200 << 20)
     end)
   end)
 

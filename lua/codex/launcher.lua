@@ -707,7 +707,8 @@ end
 ---@field recording? table what takes write(dir, line)
 ---@field audit? table an audit log
 ---@field shared? boolean there will be more than one client
----@field unread_seconds? number how long one of several clients may leave 8 MiB unread (10)
+---@field unread_seconds? number how long one of several clients may leave 8 MiB unread (10); what
+---  it has used comes back in four times as long
 ---@field on_lost? fun(front: codex.Front) a client is gone
 
 --- Starts the server behind the clients that will be added.
@@ -787,7 +788,8 @@ function Session:serve(connection)
   local front = self:add {
     send = function(_, line) return post(connection, line) end,
     unwritten = function() return connection:unsent() end,
-    close = function() connection:close(1013, "what was sent was not read") end,
+    close = function() connection:close() end,
+    drop = function() connection:drop() end,
     pause = function(_, on)
       held = on
       room:notify()

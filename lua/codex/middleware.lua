@@ -10,7 +10,8 @@
 --- side will read: each gets the message anew, and changing its tables changes nothing until
 --- `message:replace`. When a handler raises an error, or returns something, its message does not go
 --- on: a request is refused, anything else dropped, and the log says so. So it is when a handler
---- loops without waiting, which keeps everybody else from going on.
+--- loops without waiting, which keeps everybody else from going on, and when it waits for the
+--- server while far too much of what the server says has to wait for it.
 
 local E = require "codex.error"
 local async = require "codex.async"

@@ -139,6 +139,9 @@ function Connection:is_closed() return self._closed == true end
 ---@param reason? string 123 bytes at most
 function Connection:close(code, reason) self._raw:close(code, reason) end
 
+--- Ends the connection of one who does not read: what is unsent is lost. Does not wait; idempotent.
+function Connection:drop() self._raw:drop() end
+
 --- Closes, and waits until the other side has answered; where it does not within `grace` seconds
 --- (2), it is left. Outside of a task, and of a server's connection, this is `close`.
 ---@param grace? number

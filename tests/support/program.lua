@@ -57,6 +57,16 @@ function program.alive(pid)
   return state ~= nil and state ~= "Z" and state ~= "X"
 end
 
+--- Bytes of memory that a process has.
+---@param pid integer
+---@return integer
+function program.resident(pid)
+  local file = assert(io.open(("/proc/%d/statm"):format(pid)))
+  local pages = file:read("a"):match "^%d+ (%d+)"
+  file:close()
+  return math.tointeger(pages) * 4096
+end
+
 --- Waits until `condition` holds, at most so many seconds (5).
 ---@async
 ---@return boolean

@@ -72,4 +72,7 @@ function Connection:pause(pause) end
 ---@param reason? string 123 bytes at most
 function Connection:close(code, reason) end
 
+--- Ends it although what is unsent is not taken: that is lost, and "closed" follows soon.
+function Connection:drop() end
+
 return ws

@@ -32,7 +32,8 @@ Front.__index = require("codex.base.class").methods(Front)
 
 ---@param session codex.Session
 ---@param number integer
----@param peer table what takes send(line) -> ok, unwritten() and close(), and perhaps pause(on)
+---@param peer table what takes send(line) -> ok, unwritten() and close(), and perhaps pause(on) and
+--- drop(), which closes without anybody who reads
 ---@return codex.Front
 function M.new(session, number, peer)
   return setmetatable({
@@ -52,9 +53,10 @@ end
 -- ---- What a client is sent, and has not read ---------------------------------------------------
 
 --- Ends one of several clients.
+--- Nothing of it stays: its place is free for another one, and what it has not read is forgotten.
 local function cut_off(front, why)
   log.warn("client %d %s; it is cut off", front.number, why)
-  front.peer:close()
+  if front.peer.drop then front.peer:drop() else front.peer:close() end
   front.session:_lost(front)
 end
 
