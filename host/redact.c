@@ -13,7 +13,13 @@
  * ends it; `measure` then goes on to that end, and the caller goes on behind it. So each rule
  * looks at a byte at most WINDOW times, and once more where the byte is taken: the time grows with
  * the length of a text, whatever is in it. */
-enum { WINDOW = 1024, CALL_LENGTH = 256, KEY_LENGTH = 16384, COLOUR_LENGTH = 24 };
+enum {
+  WINDOW = 1024,
+  SHAPE_LENGTH = 128,
+  CALL_LENGTH = 256,
+  KEY_LENGTH = 16384,
+  COLOUR_LENGTH = 24
+};
 
 /* What ends a value. */
 typedef struct {
@@ -102,12 +108,19 @@ static size_t blanks(cx_span r) {
 /* ---- Ends -------------------------------------------------------------------------------------
  */
 
-/* Up to the same quote or the line's end. Where quotes have s backslashes before them, one that
- * belongs to the value has 2s + 1 and a backslash has 2s + 2, so the count says which it is. */
+/* Whether a text of JSON ends here, and something else of it follows. */
+static bool ends_text(cx_span r) {
+  return r.n == 1 ? *r.at == '"' : *r.at == '"' && has_char(",:}]", r.at[1]);
+}
+
+/* Up to the same quote, or the end of the line or of the JSON text that has it. Where quotes have s
+ * backslashes before them, one that belongs to the value has 2s + 1 and a backslash has 2s + 2, so
+ * the count says which it is. */
 static size_t quoted_length(cx_span r, char quote, size_t s) {
   size_t i = 0, escaped = 0;
   for (; i < r.n && r.at[i] != '\n'; i++) {
     if (r.at[i] == quote && escaped % (2 * s + 2) <= s) return i - escaped % (2 * s + 2);
+    if (quote == '\'' && ends_text(after(r, i))) return i - escaped;
     escaped = r.at[i] == '\\' ? escaped + 1 : 0;
   }
   return i;
@@ -124,7 +137,9 @@ static size_t key_length(cx_span r) {
   static const char end[] = "-----END";
   if (r.n > KEY_LENGTH) r.n = KEY_LENGTH;
   const char *found = memmem(r.at, r.n, end, sizeof end - 1);
-  return run((cx_span){r.at, found ? (size_t)(found - r.at) : r.n}, "+/=\\:,- \t\r\n\v\f");
+  size_t n = run((cx_span){r.at, found ? (size_t)(found - r.at) : r.n}, "+/=\\:,- \t\r\n\v\f");
+  while (n && r.at[n - 1] == '\\') n--; /* of the quote behind it */
+  return n;
 }
 
 static size_t measure(cx_span r, const extent *e) {
@@ -194,10 +209,16 @@ static bool authorization(cx_span r, find *f) {
   return value.n && !cx_naming_is_prose(value);
 }
 
-/* Whether a quote behind a mark ends a text that the mark ends, too: {"said":"password:","n":1} */
+/* Whether a quote behind a mark ends a text of JSON, and another one follows: {"a":"token:","b":1}
+ */
+static bool is_between(cx_span r) {
+  return r.n > 1 && has_char(",:", r.at[0]) && has_char("\"\\", r.at[1]);
+}
+
+/* Whether it ends a text at all. Behind an option it hardly does. */
 static bool is_closing(cx_span r) {
-  if (r.n == 0 || has_char("}]); \t\r\n", *r.at)) return true;
-  return r.n > 1 && has_char(",:", *r.at) && has_char(" \"'\\{[0123456789tfn", r.at[1]);
+  if (is_between(r) || r.n == 0 || has_char("}]); \t\r\n", *r.at)) return true;
+  return r.n > 1 && has_char(",:", *r.at) && has_char(" '{[0123456789tfn", r.at[1]);
 }
 
 /* A value in quotes. As a member of JSON it cannot be the name of a variable. */
@@ -206,7 +227,10 @@ static bool quoted(const subject *s, cx_span r, find *f) {
   f->extent = (extent){.kind = QUOTED, .slashes = slashes(r)};
   f->keep = f->from = f->extent.slashes + 1;
   f->extent.quote = r.at[f->extent.slashes];
-  if (!is_member && !s->is_option && is_closing(after(r, f->from))) return false;
+  if (is_member && s->quote.n != f->from) return false; /* of another text */
+  bool is_end =
+      is_member || s->is_option ? is_between(after(r, f->from)) : is_closing(after(r, f->from));
+  if (is_end) return false;
   cx_span value = value_of(r, f);
   if (value.n == 0 || (!(is_member && s->is_sure) && !is_sure(s, value))) return false;
   size_t shown = cx_naming_ends_with(s->name, "authorization") ? scheme_word(value) : 0;
@@ -374,6 +398,7 @@ static bool has_prefix(cx_span r, size_t which) {
 }
 
 static bool shape(cx_span r, find *f) {
+  if (r.n > SHAPE_LENGTH) r.n = SHAPE_LENGTH;
   if (!has_char("sSgxAynhprwdlta", *r.at)) return false;
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     if (!has_prefix(r, i)) continue;
@@ -479,7 +504,8 @@ static char before_word(cx_span text, size_t at) {
   if (!is_alnum(before)) return before;
   if (at >= 2 && text.at[at - 2] == '\\' && has_char("bfnrt", before)) return '\n';
   if (at >= 6 && text.at[at - 6] == '\\' && text.at[at - 5] == 'u') return '\n';
-  return !is_digit(before) && ends_colour(text, at) ? '\n' : before;
+  if (is_letter(before) && ends_colour(text, at)) return '\n';
+  return before;
 }
 
 /* A secret begins at a word's edge: "risk-..." holds no key. */

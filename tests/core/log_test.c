@@ -156,6 +156,9 @@ static const struct {
     {"{\"auths\":{\"r.io\":{\"auth\":\"" BASIC "\"}}}",
      "{\"auths\":{\"r.io\":{\"auth\":\"" HID "\"}}}"},
     {"//registry.npmjs.org/:_auth=" BASIC, "//registry.npmjs.org/:_auth=" HID},
+    {"{\"a\":\"-u 'dev:pw\",\"b\":\"it's\"}", "{\"a\":\"-u 'dev:" HID "\",\"b\":\"it's\"}"},
+    {"{\"a\":\"-----BEGIN PRIVATE KEY-----\\nAbc\\n\\\"\",\"b\":1}",
+     "{\"a\":\"-----BEGIN PRIVATE KEY-----" HID "\\\"\",\"b\":1}"},
     /* Others. */
     {"git clone https://u:p@ss@host/x", "git clone https://u:" HID "@host/x"},
     {"AccountName=a;AccountKey=abc+/def==;EndpointSuffix=b",
@@ -185,6 +188,8 @@ static const char *const plain[] = {
     "the token = the word",
     "Bearer token limit reached",
     "{\"said\":\"Enter your password:\",\"n\":1}",
+    "{\"a\":\"x --password \",\"b\":\"y\"}",
+    "{\"a\":\"token\\\":\",\"b\":\"y\"}",
     "[\"token=\",\"secret:\",12]",
     "prompt(\"Password: \") .. name",
     "if (token == other_token) return;",
@@ -334,6 +339,10 @@ static const char *random_piece(void) {
   return vocabulary[random_below(sizeof vocabulary / sizeof *vocabulary)];
 }
 
+static void put_end(char *text, size_t n, const char *end) {
+  for (size_t i = strlen(end); i > 0; i--) text[--n] = end[i - 1];
+}
+
 /* A few pieces, again and again; then perhaps something that ends it all. */
 static char *hostile(unsigned number, size_t n) {
   cx_buf unit = {0}, text = {0};
@@ -345,10 +354,8 @@ static char *hostile(unsigned number, size_t n) {
     for (size_t k = 0; grows && k < i && text.len < n; k++) cx_buf_add_string(&text, "\\");
     if (number % 3 == 0) cx_buf_add_string(&text, random_piece());
   }
-  const char *end = random_piece();
-  size_t length = strlen(end);
   char *copy = exactly(cx_buf_bytes(&text), n);
-  memcpy(copy + n - length, end, length);
+  put_end(copy, n, random_piece());
   cx_buf_free(&unit);
   cx_buf_free(&text);
   return copy;
@@ -359,7 +366,7 @@ static char *repeated(const char *unit, const char *end, size_t n) {
   text = realloc(text, n);
   if (!text) abort();
   for (size_t i = 0, length = strlen(unit); i < n; i++) text[i] = unit[i % length];
-  memcpy(text + n - strlen(end), end, strlen(end));
+  put_end(text, n, end);
   return text;
 }
 
