@@ -52,12 +52,14 @@ end
 
 -- ---- What a client is sent, and has not read ---------------------------------------------------
 
---- Ends one of several clients.
---- Nothing of it stays: its place is free for another one, and what it has not read is forgotten.
+--- Ends one of several clients. Nothing of it stays: its place is free for another one, and what it
+--- has not read is forgotten.
 local function cut_off(front, why)
   log.warn("client %d %s; it is cut off", front.number, why)
-  if front.peer.drop then front.peer:drop() else front.peer:close() end
   front.session:_lost(front)
+  local peer = front.peer
+  if peer.drop then return peer:drop() end
+  async.spawn(peer.close, peer) -- it may wait for what is unread, and nobody is to wait for that
 end
 
 local function seconds_now() return uv.hrtime() / 1e9 end
