@@ -136,8 +136,9 @@ static size_t to_last_at(cx_span r, const char *set) {
 static size_t key_length(cx_span r) {
   static const char end[] = "-----END";
   if (r.n > KEY_LENGTH) r.n = KEY_LENGTH;
-  const char *found = memmem(r.at, r.n, end, sizeof end - 1);
-  size_t n = run((cx_span){r.at, found ? (size_t)(found - r.at) : r.n}, "+/=\\:,- \t\r\n\v\f");
+  size_t n = run(r, "+/=\\:,- \t\r\n\v\f");
+  const char *found = memmem(r.at, n, end, sizeof end - 1);
+  if (found) n = (size_t)(found - r.at);
   while (n && r.at[n - 1] == '\\') n--; /* of the quote behind it */
   return n;
 }
