@@ -25,11 +25,13 @@ enum { MAX_DEPTH = 1000, PRESIZED = 1 << 20, FEW_KEYS = 16, MAX_VALUES = 1 << 20
 
 /* ---- Reading ------------------------------------------------------------------------------ */
 
-/* Owns what must not leak when Lua raises an error in the middle; one for each state. */
+/* Owns what must not leak when Lua raises an error in the middle. */
 typedef struct {
   cx_json json;
   cx_buf scratch;
 } box;
+
+static const char box_key = 'b'; /* in the registry: the box that nobody uses */
 
 static void box_empty(box *b) {
   cx_json_free(&b->json);
@@ -39,6 +41,23 @@ static void box_empty(box *b) {
 static int box_gc(lua_State *L) {
   box_empty(luaL_checkudata(L, 1, box_type));
   return 0;
+}
+
+/* Pushes a box for as long as it is used. Code in the middle of a walk, a finalizer say, may come
+ * here again: it gets another one. One that is left behind by an error is collected. */
+static box *take_box(lua_State *L) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &box_key) == LUA_TUSERDATA) {
+    lua_pushboolean(L, 0);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &box_key);
+    return lua_touserdata(L, -1);
+  }
+  lua_pop(L, 1);
+  return cx_bind_new(L, box_type, sizeof(box));
+}
+
+static void give_box(lua_State *L, int index) {
+  lua_pushvalue(L, index);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &box_key);
 }
 
 static void push_value(lua_State *L, box *b, const cJSON *item);
@@ -184,8 +203,11 @@ static size_t opt_max_values(lua_State *L) {
 static int json_decode(lua_State *L) {
   size_t n;
   const char *text = luaL_checklstring(L, 1, &n);
-  box *b = lua_touserdata(L, lua_upvalueindex(1));
-  int rc = read_text(L, b, text, n, opt_max_values(L));
+  size_t max_values = opt_max_values(L);
+  lua_settop(L, 1);
+  box *b = take_box(L);
+  int rc = read_text(L, b, text, n, max_values);
+  give_box(L, 2);
   if (rc == 0) return 1;
   lua_pushnil(L);
   if (rc == CX_ETOOMANY)
@@ -196,13 +218,12 @@ static int json_decode(lua_State *L) {
   return 3;
 }
 
-static const char box_key = 'b';
-
 int cx_bind_push_json(lua_State *L, const char *text, size_t n) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &box_key);
-  box *b = lua_touserdata(L, -1);
-  lua_pop(L, 1);
-  return read_text(L, b, text, n, MAX_VALUES);
+  int rc = read_text(L, take_box(L), text, n, MAX_VALUES);
+  int index = rc == 0 ? -2 : -1;
+  give_box(L, index);
+  lua_remove(L, index);
+  return rc;
 }
 
 /* ---- Writing ------------------------------------------------------------------------------ */
@@ -247,6 +268,8 @@ static void write_number(writer *w) {
     if (!isfinite(value)) luaL_error(w->L, "%f cannot be written as JSON", value);
     n = snprintf(text, sizeof text, "%.15g", value);
     if (strtod(text, NULL) != value) n = snprintf(text, sizeof text, "%.17g", value);
+    char *point = text + strspn(text, "-+0123456789eE");
+    if (*point) *point = '.'; /* the locale may have another one */
   }
   add(w, text, (size_t)n);
 }
@@ -296,16 +319,35 @@ static int compare_keys(const void *a, const void *b) {
   return order ? order : (x->n > y->n) - (x->n < y->n);
 }
 
-/* How many keys there are; the first `room` of them are listed. The object keeps the texts. */
-static size_t list_keys(lua_State *L, int object, key *keys, size_t room) {
+/* How many keys there are; the first `room` of them are listed. The list of keys at `kept` keeps
+ * their texts, also when a finalizer changes the object while it is written. */
+static size_t list_keys(lua_State *L, int object, key *keys, size_t room, int kept) {
   size_t n = 0;
-  for (lua_pushnil(L); lua_next(L, object); lua_pop(L, 1), n++) {
+  for (lua_pushnil(L); lua_next(L, object); n++) {
     if (lua_type(L, -2) != LUA_TSTRING)
       luaL_error(L, "a table with a %s key cannot be written as JSON (neither array nor object)",
                  luaL_typename(L, -2));
-    if (n < room) keys[n].text = lua_tolstring(L, -2, &keys[n].n);
+    lua_pop(L, 1);
+    if (n >= room) continue;
+    keys[n].text = lua_tolstring(L, -1, &keys[n].n);
+    lua_pushvalue(L, -1);
+    if (kept)
+      lua_rawseti(L, kept, (lua_Integer)n + 1);
+    else
+      lua_insert(L, -2); /* below the key that is last: on the stack */
   }
   return n;
+}
+
+/* The keys of an object with more of them than the stack should take: listed where they keep. */
+static key *list_many(lua_State *L, int object, size_t *n) {
+  size_t room = *n;
+  lua_settop(L, object);
+  key *keys = lua_newuserdatauv(L, room * sizeof *keys, 0);
+  lua_createtable(L, room < PRESIZED ? (int)room : PRESIZED, 0);
+  *n = list_keys(L, object, keys, room, lua_gettop(L));
+  if (*n > room) *n = room;
+  return keys;
 }
 
 /* A metatable is a script's to make: what it says is looked at. */
@@ -329,11 +371,9 @@ static void write_object(writer *w) {
   lua_State *L = w->L;
   int object = lua_gettop(L);
   key few[FEW_KEYS], *keys = few;
-  size_t n = list_keys(L, object, few, FEW_KEYS);
-  if (n > FEW_KEYS) {
-    keys = lua_newuserdatauv(L, n * sizeof *keys, 0);
-    list_keys(L, object, keys, n);
-  }
+  luaL_checkstack(L, FEW_KEYS, "JSON");
+  size_t n = list_keys(L, object, few, FEW_KEYS, 0);
+  if (n > FEW_KEYS) keys = list_many(L, object, &n);
   qsort(keys, n, sizeof *keys, compare_keys); /* the same value gives the same text */
   add(w, "{", 1);
   w->depth++;
@@ -408,18 +448,19 @@ static void write_value(writer *w) {
 /* encode(value [, { pretty =, unicode =, repair = }]) -> text; keys are sorted */
 static int json_encode(lua_State *L) {
   luaL_checkany(L, 1);
-  box *b = lua_touserdata(L, lua_upvalueindex(1));
-  cx_buf_drop(&b->scratch, b->scratch.len);
-  writer w = {L, &b->scratch, false, CX_JSON_KEEP, 0};
+  writer w = {L, NULL, false, CX_JSON_KEEP, 0};
   if (lua_istable(L, 2)) {
     w.pretty = cx_opt_bool(L, 2, "pretty", false);
     if (cx_opt_bool(L, 2, "unicode", false)) w.care = CX_JSON_UNICODE;
     if (cx_opt_bool(L, 2, "repair", false)) w.care = CX_JSON_REPAIR;
   }
   lua_settop(L, 1);
+  w.out = &take_box(L)->scratch;
+  lua_pushvalue(L, 1);
   write_value(&w);
   lua_pushlstring(L, cx_buf_bytes(w.out), w.out->len);
-  cx_buf_free(&b->scratch);
+  cx_buf_free(w.out);
+  give_box(L, 2);
   return 1;
 }
 
@@ -459,8 +500,9 @@ static int number_eq(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {
-    {"array", json_array}, {"object", json_object}, {"duplicates", json_duplicates}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"decode", json_decode},         {"encode", json_encode},
+                                     {"array", json_array},           {"object", json_object},
+                                     {"duplicates", json_duplicates}, {NULL, NULL}};
 static const luaL_Reg plain_meta[] = {{NULL, NULL}};
 static const luaL_Reg box_meta[] = {{"__gc", box_gc}, {NULL, NULL}};
 static const luaL_Reg number_meta[] = {
@@ -478,14 +520,6 @@ int luaopen_codex_core_json(lua_State *L) {
   add_mark(L, number_type, number_meta);
   add_mark(L, box_type, box_meta);
   luaL_newlib(L, functions);
-  cx_bind_new(L, box_type, sizeof(box));
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &box_key);
-  lua_pushvalue(L, -1);
-  lua_pushcclosure(L, json_decode, 1);
-  lua_setfield(L, -3, "decode");
-  lua_pushcclosure(L, json_encode, 1);
-  lua_setfield(L, -2, "encode");
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "null");
   return 1;

@@ -27,6 +27,77 @@ describe("writing JSON", function()
   end)
 end)
 
+describe("JSON in the middle of JSON", function()
+  --- Calls fn while finalizers run as often as they can; each does `work`, and makes the next one.
+  local function among_finalizers(work, fn)
+    local count, is_over = 0, false
+    local function arm()
+      setmetatable({}, { __gc = function()
+        if is_over then return end
+        count = count + 1
+        work()
+        arm()
+      end })
+    end
+    collectgarbage("incremental", 1, 1000, 4)
+    arm()
+    local ok, err = pcall(fn)
+    is_over = true
+    collectgarbage "generational"
+    assert(ok, err)
+    return count
+  end
+
+  it("changes nothing of what is being read or written", function()
+    local value, text = {}, {}
+    for i = 1, 40 do
+      value["key " .. i] = { ("v"):rep(i), { x = i } }
+      text[i] = ('"k%d":["\\u00e9",1e2,%d,{"a":1,"a":2}]'):format(i, i)
+    end
+    local whole = "{" .. table.concat(text, ",") .. "}"
+    local written, again = json.encode(value), json.encode(json.decode(whole))
+    local count = among_finalizers(function()
+      assert(#json.encode(value) == #written)
+      assert(json.encode(json.decode(whole)) == again)
+      pcall(json.encode, { print })
+    end, function()
+      for _ = 1, 50 do
+        assert.equal(written, json.encode(value))
+        assert.equal(again, json.encode(json.decode(whole)))
+      end
+    end)
+    assert.is_true(count > 10, count)
+  end)
+
+  it("may take keys away that are still to be written", function()
+    local value
+    local function fill()
+      value = {}
+      for i = 1, 200 do value[("key %d %s"):format(i, ("x"):rep(50))] = ("v"):rep(i) end
+    end
+    fill()
+    among_finalizers(function()
+      for name in pairs(value) do value[name] = nil end
+    end, function()
+      for _ = 1, 100 do
+        fill()
+        pcall(json.encode, value)
+      end
+    end)
+  end)
+
+  it("has points in its numbers, whatever the locale", function()
+    local old, found = os.setlocale(nil, "numeric"), nil
+    for _, name in ipairs { "de_DE.UTF-8", "fr_FR.UTF-8", "es_ES.UTF-8", "ru_RU.UTF-8" } do
+      found = found or os.setlocale(name, "numeric")
+    end
+    if not found then return pending "no locale with a decimal comma is installed" end
+    local text, value = json.encode { 1.5, 1e300 }, json.decode "[2.25,1e-5]"
+    os.setlocale(old, "numeric")
+    assert.same({ "[1.5,1e+300]", { 2.25, 1e-5 } }, { text, value })
+  end)
+end)
+
 describe("reading JSON", function()
   it("gives Lua's own values", function()
     assert.same({ a = { 1, 2.5, "x", true, false } }, json.decode '{"a":[1,2.5,"x",true,false]}')
