@@ -19,6 +19,12 @@ local function read(words, get_help)
   return command_line.read(words, get_help or no_help)
 end
 
+local function refused(words, problem)
+  local line, found = read(words)
+  assert.is_nil(line, problem)
+  assert.truthy(found:find(problem, 1, true), found)
+end
+
 describe("the tables", function()
   for _, name in ipairs(names) do
     it("have every option and command of Codex " .. peers.version[name], function()
@@ -71,9 +77,7 @@ describe("what cannot be read", function()
       ["'--' stands before app-server"] = { "--", "app-server" },
       ["'new' is no command of `codex app-server`"] = { "app-server", "new" },
     } do
-      local line, found = read(words)
-      assert.is_nil(line, problem)
-      assert.truthy(found:find(problem, 1, true), found)
+      refused(words, problem)
     end
   end)
 
@@ -98,9 +102,7 @@ describe("what would serve others beside us", function()
       ["remote_control"] = { "--enable", "remote_control", "app-server" },
       ["features.remote_control"] = { "app-server", "-c", "features.remote_control=true" },
     } do
-      local line, found = read(words)
-      assert.is_nil(line, problem)
-      assert.truthy(found:find(problem, 1, true), found)
+      refused(words, problem)
     end
   end)
 

@@ -120,11 +120,7 @@ local function go(client, thread)
 end
 
 local function audit_of(folder)
-  local list = {}
-  for line in (files.read(folder .. "/state/codex-lua/audit.jsonl") or ""):gmatch "[^\n]+" do
-    list[#list + 1] = json.decode(line)
-  end
-  return list
+  return program.json_lines(folder .. "/state/codex-lua/audit.jsonl")
 end
 
 -- ---- What is read ------------------------------------------------------------------------------

@@ -64,11 +64,7 @@ local function turn(client, prompt)
 end
 
 local function audit_records(folder)
-  local list = {}
-  for line in (files.read(folder .. "/state/codex-lua/audit.jsonl") or ""):gmatch "[^\n]+" do
-    list[#list + 1] = json.decode(line)
-  end
-  return list
+  return program.json_lines(folder .. "/state/codex-lua/audit.jsonl")
 end
 
 --- A decider that must not be asked.

@@ -419,11 +419,9 @@ end)
 
 --- What was written down, which a program that did not come to its end has done after it.
 local function log_of(folder)
-  local list = {}
+  local list
   local function is_there()
-    for line in (files.read(folder .. "/codex-lua/notify.jsonl") or ""):gmatch "[^\n]+" do
-      table.insert(list, json.decode(line))
-    end
+    list = program.json_lines(folder .. "/codex-lua/notify.jsonl")
     return #list > 0
   end
   program.eventually(is_there, 2)

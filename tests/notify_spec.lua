@@ -47,13 +47,7 @@ local function run(args, opts)
   return program.run(table.move(args, 1, #args, 2, { "notify" }), opts)
 end
 
-local function log()
-  local list = {}
-  for line in (files.read(dir .. "/state/codex-lua/notify.jsonl") or ""):gmatch "[^\n]+" do
-    list[#list + 1] = assert(json.decode(line))
-  end
-  return list
-end
+local function log() return program.json_lines(dir .. "/state/codex-lua/notify.jsonl") end
 
 local last_turn = 0
 

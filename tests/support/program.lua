@@ -46,6 +46,17 @@ function program.write(path, text, mode)
   assert(uv.fs_close(fd))
 end
 
+--- What a file of JSON lines holds; nothing where there is none.
+---@param path string
+---@return table[]
+function program.json_lines(path)
+  local list, json = {}, require "codex.json"
+  for line in (require("codex.files").read(path) or ""):gmatch "[^\n]+" do
+    list[#list + 1] = assert(json.decode(line))
+  end
+  return list
+end
+
 --- Whether a process of this number is there and no zombie.
 ---@param pid integer
 ---@return boolean
