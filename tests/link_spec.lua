@@ -198,6 +198,18 @@ describe("being asked", function()
     assert.same({ 1 }, l:request("echo", { 1 }))
   end)
 
+  it("takes the end of a task that the handler cancelled for a failure like any other", function()
+    local l <close> = spawn {
+      on_request = function()
+        local other = async.spawn(async.sleep, 100)
+        other:cancel()
+        assert(other:join())
+      end,
+    }
+    assert.same({ -32603, "the handler failed" },
+      { ask(l, "q").error.code, ask(l, "q").error.message })
+  end)
+
   it("answers once", function()
     local junk, on_junk = collect()
     local l <close> = spawn { on_junk = on_junk }

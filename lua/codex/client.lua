@@ -10,7 +10,6 @@
 local E = require "codex.error"
 local async = require "codex.async"
 local command = require "codex.command"
-local host = require "codex.core.host"
 local instances = require "codex.instance"
 local items = require "codex.items"
 local json = require "codex.json"
@@ -72,8 +71,7 @@ local function serve_subscription(subscription)
   while #subscription.queue > 0 do
     local event = table.remove(subscription.queue, 1)
     local ok, err = xpcall(subscription.fn, debug.traceback, event.params, event.method)
-    local is_end = not ok and (rawequal(err, host.exit) or E.is(err, "cancelled"))
-    if is_end then error(err, 0) end
+    if not ok and async.is_end(err) then error(err, 0) end
     if not ok then
       instances.say(subscription.instance, "error", "a handler of %s failed: %s", event.method,
         tostring(err))

@@ -108,8 +108,7 @@ local function protected(fn, ...)
     return debug.traceback(tostring(err), 2)
   end, ...))
   local err = values[2]
-  local is_end = E.is(err, "cancelled") or rawequal(err, host.exit)
-  if not values[1] and is_end then error(err, 0) end
+  if not values[1] and async.is_end(err) then error(err, 0) end
   return table.unpack(values, 1, values.n)
 end
 

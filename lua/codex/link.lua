@@ -111,7 +111,7 @@ local function serve(link, request)
     if request._answered then return end
     return request:fail(M.codes.method_not_found, "unknown method: " .. request.method)
   end
-  local cancelled = E.is(err, "cancelled")
+  local cancelled = async.is_end(err)
   if not cancelled then log.error("%s: %s: %s", link._name, request.method, tostring(err)) end
   request:fail(M.codes.internal_error, cancelled and "cancelled" or "the handler failed")
   if cancelled then error(err, 0) end

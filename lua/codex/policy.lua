@@ -14,9 +14,9 @@
 
 local E = require "codex.error"
 local approval = require "codex.approval"
+local async = require "codex.async"
 local files = require "codex.files"
 local guard = require "codex.guard"
-local host = require "codex.core.host"
 local json = require "codex.json"
 local log = require "codex.log"
 local options = require "codex.options"
@@ -388,9 +388,6 @@ function Decider:_decide(request, started, given)
   return self:write_down(request, result, record)
 end
 
---- Whether deciding itself was ended, which is no answer: by os.exit, or who waits for it.
-local function is_end(err) return rawequal(err, host.exit) or E.is(err, "cancelled") end
-
 --- Asks the policies and says what to answer. There is an answer whatever the policies and the
 --- request are: what is raised here means no.
 ---@async
@@ -403,7 +400,7 @@ function Decider:decide(request, given)
   local started = uv.hrtime()
   local ok, result, record = pcall(self._decide, self, request, started, given)
   if ok then return result, record end
-  if is_end(result) then error(result, 0) end
+  if async.is_end(result) then error(result, 0) end -- that deciding was ended is no answer
   local why = "failed: " .. guard.text(result)
   self:_say("error", "not approved: %s", why)
   result, record = safely(request, "default", why)
