@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -26,15 +28,6 @@ static bool is_stale(const struct sockaddr_un *address) {
   return stale;
 }
 
-static int bind_socket(int fd, const struct sockaddr_un *address) {
-  const struct sockaddr *to = (const struct sockaddr *)address;
-  if (bind(fd, to, sizeof *address) == 0) return 0;
-  if (errno != EADDRINUSE) return -errno;
-  if (!is_stale(address)) return -EADDRINUSE;
-  if (unlink(address->sun_path) != 0 && errno != ENOENT) return -errno;
-  return bind(fd, to, sizeof *address) == 0 ? 0 : -errno;
-}
-
 static int open_folder(const char *path) {
   const char *slash = strrchr(path, '/');
   char *folder = slash == path ? strdup("/") : strndup(path, slash ? (size_t)(slash - path) : 0);
@@ -44,9 +37,9 @@ static int open_folder(const char *path) {
   return fd;
 }
 
-/* Until a socket is listened on it looks like one that was left, and one that was left may be
- * replaced by somebody else between a look and what follows: whoever does this has the folder's
- * lock. Who keeps that for long has another use for it, and is not waited for: -1. */
+/* A socket that was left may be replaced by somebody else between a look and what follows: whoever
+ * does this has the folder's lock. Who keeps that for long has another use for it, and is not
+ * waited for: -1. */
 static int lock_folder(const char *path) {
   static const struct timespec pause = {0, LOCK_PAUSE_MS * 1000000L};
   int fd = open_folder(path);
@@ -59,12 +52,32 @@ static int lock_folder(const char *path) {
   return -1;
 }
 
-static int bind_and_listen(cx_socket *s, const struct sockaddr_un *address) {
-  int rc = bind_socket(s->fd, address);
+/* A name of its own beside the path, which nobody looks for. */
+static int bind_aside(const cx_socket *s, struct sockaddr_un *aside) {
+  static atomic_int count;
+  const char *slash = strrchr(s->path, '/');
+  int folder = slash ? (int)(slash - s->path) + 1 : 0;
+  int n = snprintf(aside->sun_path, sizeof aside->sun_path, "%.*s.%d-%d", folder, s->path,
+                   (int)getpid(), count++);
+  if (n < 0 || (size_t)n >= sizeof aside->sun_path) return -ENAMETOOLONG;
+  return bind(s->fd, (const struct sockaddr *)aside, sizeof *aside) == 0 ? 0 : -errno;
+}
+
+/* Gives a socket that is listened on its name: who sees the file can connect. */
+static int take_name(const char *aside, const struct sockaddr_un *address) {
+  if (link(aside, address->sun_path) == 0) return unlink(aside) == 0 ? 0 : -errno;
+  if (errno != EEXIST) return -errno;
+  if (!is_stale(address)) return -EADDRINUSE;
+  return rename(aside, address->sun_path) == 0 ? 0 : -errno;
+}
+
+static int listen_as(cx_socket *s, const struct sockaddr_un *address) {
+  struct sockaddr_un aside = {.sun_family = AF_UNIX};
+  int rc = bind_aside(s, &aside);
   if (rc != 0) return rc;
-  if (lstat(s->path, &s->made) == 0 && listen(s->fd, BACKLOG) == 0) return 0;
-  rc = -errno;
-  cx_socket_remove(s);
+  bool listens = lstat(aside.sun_path, &s->made) == 0 && listen(s->fd, BACKLOG) == 0;
+  rc = listens ? take_name(aside.sun_path, address) : -errno;
+  if (rc != 0) unlink(aside.sun_path);
   return rc;
 }
 
@@ -81,7 +94,7 @@ int cx_socket_listen(cx_socket *s, const char *path) {
   s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (s->fd < 0 || fchmod(s->fd, S_IRUSR | S_IWUSR) != 0) return -errno;
   int lock = lock_folder(path);
-  int rc = bind_and_listen(s, &address);
+  int rc = listen_as(s, &address);
   if (lock >= 0) close(lock);
   return rc;
 }

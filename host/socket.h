@@ -10,9 +10,10 @@ typedef struct cx_socket {
   struct stat made; /* its file, so that nobody else's is removed */
 } cx_socket;
 
-/* Listens at a path; only this user can connect. A socket file that an ended program left there is
- * replaced; of several programs that do so at a time one listens. 0, or a negative errno:
- * -EADDRINUSE where somebody listens, or where something else is. */
+/* Listens at a path; only this user can connect, and who sees the file can. A socket file that an
+ * ended program left there is replaced; of several programs that do so at a time one listens. 0, or
+ * a negative errno: -EADDRINUSE where somebody listens, or where something else is; -ENAMETOOLONG
+ * also where there is no place in the folder's name for a dozen letters more. */
 int cx_socket_listen(cx_socket *s, const char *path);
 
 /* Removes the file if it is still ours. */

@@ -583,7 +583,7 @@ describe("a time limit", function()
   it("on output after the exit leaves nothing in the pipe unread", function()
     local ticks <close> = sh "while :; do echo; sleep 0.01; done" -- it wakes us while it is read
     for _ = 1, 5 do
-      local p <close> = sh(("head -c %d /dev/zero; sleep 3 & exit 0"):format(MIB + 60000))
+      local p <close> = sh(("head -c %d /dev/zero; sleep 1 & exit 0"):format(MIB + 60000))
       while not p:status().exited do ticks:line() end
       compute(0.7)
       local size = 0

@@ -396,7 +396,7 @@ describe("codex.ws", function()
     local path, start, rounds = arg[1], tonumber(arg[2]), tonumber(arg[3])
     for round = 1, rounds do
       local at = start + round * 0.05e9
-      async.sleep((at - uv.hrtime()) / 1e9 - 0.002)
+      async.sleep(math.max(0, (at - uv.hrtime()) / 1e9 - 0.002))
       while uv.hrtime() < at do end
       local server = ws.listen(path, function() end)
       if server then
