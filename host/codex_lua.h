@@ -35,7 +35,8 @@ typedef struct cx_host_options {
   const char *data_dir;
   /* The folder of loadable C modules. NULL: as above. */
   const char *module_dir;
-  /* Receives every log line ("debug", "info", "warn", "error"). NULL: standard error. */
+  /* Receives every log line ("debug", "info", "warn", "error"), in the middle of whatever is going
+   * on: it calls nothing of the host. NULL: standard error. */
   void (*on_log)(void *user, const char *level, const char *line);
   void *user;
   /* The process ends when the host is closed. os.exit(code, false) in a script then leaves the
@@ -43,8 +44,9 @@ typedef struct cx_host_options {
   int ends_process;
 } cx_host_options;
 
-/* How a script ended. `code` is the exit code a program would have: 0, 1 (it failed), what it gave
- * to os.exit, 130 (interrupted). It may start the next script, or close the host. */
+/* How a script ended. `code` is the exit code a program would have: 0, 1 (it failed, or the host
+ * was closed), what it gave to os.exit (its lowest eight bits), 130 (interrupted). It may start the
+ * next script, but not where cx_host_close has called it, or close the host. */
 typedef void (*cx_host_done)(void *user, int code);
 
 /* CX_EMEMORY, or a libuv code. `options` may be NULL. */

@@ -371,9 +371,10 @@ static int start(cx_host *host, const char *name, int argc, char **argv, cx_host
 }
 
 static int loaded(cx_host *host, int status) {
-  if (status == LUA_OK && !host->running) return 0;
+  if (status == LUA_OK && !host->running && !host->closing) return 0;
+  const char *why = host->closing ? "the host is being closed" : "a script is already running";
   lua_State *L = host->env.L;
-  int rc = status == LUA_OK ? set_error(host, CX_EUSAGE, "a script is already running")
+  int rc = status == LUA_OK ? set_error(host, CX_EUSAGE, why)
                             : set_error(host, CX_ESCRIPT, lua_tostring(L, -1));
   lua_pop(L, 1);
   return rc;

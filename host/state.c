@@ -85,7 +85,7 @@ void cx__state_begin(lua_State *L) { tell_exiting(L, false); }
 static int os_exit(lua_State *L) {
   cx_host *host = (cx_host *)cx_bind_env(L);
   host->leaves = host->ends_process && lua_isboolean(L, 2) && !lua_toboolean(L, 2);
-  host->code = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, 0);
+  host->code = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)(luaL_optinteger(L, 1, 0) & 0xFF);
   host->exiting = true;
   tell_exiting(L, true);
   uv_stop(&host->loop);

@@ -36,6 +36,8 @@ static void test_codes(void) {
       {"os.exit(7)", 7, ""},
       {"os.exit(8, false)", 8, ""}, /* which frees all of a host that is no program's */
       {"os.exit(false)", 1, ""},
+      {"os.exit(-1)", 255, ""},
+      {"os.exit(1 << 40 | 300)", 300 & 255, ""},
       {"pcall(os.exit, 3) os.exit(4)", 4, ""},
       {"error 'oh no'", 1, "oh no"},
       {"x = = 1", CX_ESCRIPT, "unexpected symbol"},
@@ -189,6 +191,24 @@ static void test_one_after_the_other(void) {
   CHECK(uv_loop_close(&loop) == 0, "nothing is left");
 }
 
+static void on_closed_start(void *user, int code) {
+  runs *r = user;
+  r->count++;
+  int rc = cx_host_start_string(r->host, "return", "=late", 0, NULL, on_closed_start, r);
+  CHECK(code == 1 && rc < 0, "a start while the host is closed: %d, %d", code, rc);
+}
+
+static void test_no_start_while_closing(void) {
+  uv_loop_t loop;
+  uv_loop_init(&loop);
+  runs r = {.host = open_host(&loop, NULL)};
+  int rc = cx_host_start_string(r.host, "require('codex').sleep(60)", "=first", 0, NULL,
+                                on_closed_start, &r);
+  CHECK(rc == 0 && cx_host_close(r.host) == 0 && r.count == 1, "%d calls", r.count);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  CHECK(uv_loop_close(&loop) == 0, "nothing is left");
+}
+
 static cx_host *interrupted;
 
 /* As the handler of a signal would that comes right now. */
@@ -267,6 +287,7 @@ int main(void) {
   test_close_while_it_runs();
   test_interrupt();
   test_one_after_the_other();
+  test_no_start_while_closing();
   test_interrupted_anywhere();
   return report("host_test");
 }

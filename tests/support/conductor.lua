@@ -119,10 +119,10 @@ local function command_line(pid)
   return (text:gsub("%z", " "):sub(1, 200))
 end
 
---- Ends what a file left running: it has ten seconds to go by itself, on a busy machine, too.
+--- Ends what a file left running: it has five seconds to go by itself, as a machine may be busy.
 local function end_rest(folder)
   local list = running_in(folder)
-  for _ = 1, 100 do
+  for _ = 1, 50 do
     if #list == 0 then return nil end
     async.sleep(0.1)
     list = running_in(folder)
