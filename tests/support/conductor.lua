@@ -121,6 +121,7 @@ end
 
 --- Ends what a file left running: it has five seconds to go by itself, as a machine may be busy.
 local function end_rest(folder)
+  async.sleep(0.03) -- a process that is just being started has no environment yet
   local list = running_in(folder)
   for _ = 1, 50 do
     if #list == 0 then return nil end
