@@ -83,10 +83,11 @@ static void on_keys(uv_poll_t *keys, int status, int events) {
 static int open_watch(uv_loop_t *loop, watch **out) {
   const char *name = ttyname(STDIN_FILENO);
   int fd = open(name ? name : "/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
-  watch *keys = fd < 0 ? NULL : calloc(1, sizeof *keys);
-  int rc = keys ? uv_poll_init(loop, &keys->poll, fd) : fd < 0 ? -errno : -ENOMEM;
-  if (rc != 0) {
-    if (fd >= 0) close(fd);
+  if (fd < 0) return -errno;
+  watch *keys = calloc(1, sizeof *keys);
+  int rc = keys ? uv_poll_init(loop, &keys->poll, fd) : -ENOMEM;
+  if (!keys || rc != 0) {
+    close(fd);
     free(keys);
     return rc;
   }

@@ -298,7 +298,7 @@ static void test_far_id(void) {
   if (!text) abort();
   char *end = stpcpy(text, "{\"method\":\"m\",\"id\":0.");
   memset(end, '0', ZEROS);
-  strcpy(end + ZEROS, "1e100000}");
+  stpcpy(end + ZEROS, "1e100000}");
   cx_envelope e;
   int rc = cx_envelope_read(&e, text, strlen(text), NULL);
   CHECK(rc == CX_EPROTOCOL, "a far id: %d %.*s", rc, (int)(e.id.n < 20 ? e.id.n : 20), e.id.at);
