@@ -261,15 +261,16 @@ describe("a folder", function()
   end)
 
   it("may not be one in which commands of other threads write", function()
-    for _, paths in ipairs {
-      { own .. "/sub" }, { root }, { root .. "/named", root }, { "/tmp" },
-    } do
+    local is_ours = os.getenv("HOME"):find "^/tmp/" -- then /tmp is refused for another reason
+    local sets = { { own .. "/sub" }, { root }, { root .. "/named", root }, { "/tmp" } }
+    for i = 1, is_ours and 3 or 4 do
+      local paths = sets[i]
       local folders, err = workspaces.open(paths, own)
       assert.is_nil(folders)
       assert.matches("commands in another folder could write settings", err.message)
     end
     assert.is_table(workspaces.open({ own .. "/sub" }, own .. "/sub"))
-    assert.is_table(workspaces.open({ "/tmp" }, os.getenv "HOME"))
+    assert(is_ours or workspaces.open({ "/tmp" }, os.getenv "HOME"))
   end)
 
   it("is the launcher's own where none is said, and then none of settings", function()

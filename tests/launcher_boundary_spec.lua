@@ -631,19 +631,19 @@ for _, name in ipairs(names) do
     end
 
     it("is not run in a folder that nobody named", function()
-      local args = { "--strict", "--no-audit", "--workspace", "FOLDER/named" }
+      local args = { "--strict", "--no-audit", "--workspace", "FOLDER/work" }
       local function prepared(client, folder, mark)
         make_repository(folder .. "/other", mark)
         os.remove(mark)
         local answer = client:request(1, "gitDiffToRemote", { cwd = folder .. "/other" })
         assert.is_false(exists(mark))
         assert.matches("nobody named", refusal(answer))
-        make_repository(folder .. "/named", mark)
-        answer = client:request(2, "gitDiffToRemote", { cwd = folder .. "/named" })
+        make_repository(folder .. "/work", mark)
+        answer = client:request(2, "gitDiffToRemote", { cwd = folder .. "/work" })
         assert.matches("%+2", answer.result.diff)
         assert.is_true(exists(mark))
       end
-      behind(name, args, nil, prepared, nil, "named")
+      behind(name, args, nil, prepared)
     end)
   end)
 end
