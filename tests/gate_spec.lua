@@ -18,7 +18,7 @@ end
 local function none() return false end
 
 -- The one folder that the user named.
-local root, remove_root = program.folder()
+local root, remove_root = program.folder(true)
 assert(uv.fs_mkdir(root .. "/named", 448))
 local named = assert(workspaces.open({ root .. "/named" }, root .. "/named"))
 teardown(remove_root)

@@ -223,7 +223,7 @@ end
 Session.__close = Session.close
 
 local function make_folder(session)
-  session.folder, session.remove = program.folder()
+  session.folder, session.remove = program.folder(true)
   session.cwd = session.folder .. "/work"
   assert(files.make_dir(session.cwd))
   assert(files.make_dir(session.folder .. "/traces"))

@@ -28,15 +28,15 @@ function program.eval(code, opts) return program.run({ "-e", code }, opts) end
 ---@return codex.Proc
 function program.spawn(args, opts) return assert(proc.spawn(argv(args), opts)) end
 
---- Commands of Codex may write anywhere in /tmp: what is tested must not be there, also when all of
---- this is.
-local place = program.root:find "^/tmp/" and "/var/tmp/codex-lua-XXXXXX"
-  or program.root .. "/build/spec-XXXXXX"
-
---- An empty folder for one test, below build/ as a rule; the function removes it again.
+--- An empty folder for one test below build/; the function removes it again. Commands of Codex may
+--- write anywhere in /tmp: where a test is about who may write, its folder is `apart` from that,
+--- also when all of this is in /tmp.
+---@param apart? boolean
 ---@return string path
 ---@return fun()
-function program.folder()
+function program.folder(apart)
+  local place = apart and program.root:find "^/tmp/" and "/var/tmp/codex-lua-XXXXXX"
+    or program.root .. "/build/spec-XXXXXX"
   local path = assert(require("luv").fs_mkdtemp(place))
   return path, function() assert(proc.run { "rm", "-rf", path }) end
 end
