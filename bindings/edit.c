@@ -6,6 +6,7 @@
 #include <editline/readline.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -70,6 +71,8 @@ static void on_keys(uv_poll_t *keys, int status, int events) {
   (void)status;
   (void)events;
   editor *e = keys->data;
+  struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+  if (poll(&input, 1, 0) <= 0) return; /* it would wait for a key */
   rl_callback_read_char();
   if (!e->entered) return;
   close_editor(e);

@@ -16,7 +16,7 @@ end
 --- The names of symbols that a file offers, or needs, in order.
 local function symbols(path, which)
   local list = {}
-  for name in output("nm", "-D", "--" .. which .. "-only", path):gmatch "%a ([%w_]+)[^\n]*\n" do
+  for name in output("nm", "-D", "--" .. which .. "-only", path):gmatch "%s%a ([%w_]+)[^\n]*\n" do
     list[#list + 1] = name
   end
   table.sort(list)

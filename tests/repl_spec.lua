@@ -18,11 +18,13 @@ local function type_in(lines)
     end
   end
   until_shown "> "
-  for _, line in ipairs(lines) do
+  for i, line in ipairs(lines) do
     seen = ""
     p:write(line[1])
     until_shown(line[2])
     assert.truthy(seen:find(line[2], 1, true), seen)
+    -- What is typed before the next prompt is there meets an ordinary terminal.
+    if i < #lines and line[2] ~= ">> " then until_shown "\n> " end
   end
   return p:wait()
 end

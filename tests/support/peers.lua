@@ -61,11 +61,12 @@ end
 peers.root = find_root()
 for name in pairs(folders) do peers[name] = find_binary(peers.root, name) end
 
---- Makes an empty private folder below build/ for one spec to use as CODEX_HOME.
+--- Makes an empty private folder for one spec to use as CODEX_HOME: below build/, in the folder of
+--- the process that runs the spec, as another one may use the same name at the same time.
 ---@param name string
 ---@return string path
 function peers.home(name)
-  local path = peers.root .. "/build/spec-homes/" .. name
+  local path = (os.getenv "CX_SPEC" or peers.root .. "/build") .. "/spec-homes/" .. name
   local quoted = peers.quote(path)
   local _, code = shell(("rm -rf %s && mkdir -p %s && chmod 700 %s"):format(quoted, quoted, quoted))
   assert(code == 0, "cannot make " .. path)
