@@ -88,8 +88,8 @@ local function touch(mark)
 end
 
 --- Runs body(client, folder, mark) behind the launcher with these arguments, `FOLDER` in them
---- replaced. The model does what `reply` says; `other` is a folder beside the launcher's.
-local function behind(version, args, code, body, reply, other)
+--- replaced. The model does what `reply` says.
+local function behind(version, args, code, body, reply)
   local folder, remove = program.folder()
   local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
   local mark = folder .. "/mark"
@@ -102,8 +102,8 @@ local function behind(version, args, code, body, reply, other)
     program.write(folder .. "/policy.lua", (code:gsub("FOLDER", folder)), 384)
     table.move({ "--policy", folder .. "/policy.lua" }, 1, 2, #argv + 1, argv)
   end
-  for _, path in ipairs { "work", other } do assert(uv.fs_mkdir(folder .. "/" .. path, 448)) end
-  local client = open_client(argv, cx.environment(), folder .. "/work")
+  assert(uv.fs_mkdir(folder .. "/own", 448))
+  local client = open_client(argv, cx.environment(), folder .. "/own")
   local at_last <close> = client.peer -- luacheck: ignore 211
   begin(client)
   body(client, folder, mark, cx)
@@ -537,22 +537,22 @@ for _, name in ipairs { "latest", "middle" } do
     it("is neither trusted nor obeyed when nobody named it", function()
       behind(name, { "--strict", "--no-audit" }, nil, function(client, folder, mark, cx)
         make_project(folder .. "/other", mark)
-        make_project(folder .. "/work", mark)
+        make_project(folder .. "/own", mark)
         local other = client:request(1, "thread/start", in_folder(folder .. "/other"))
-        local own = client:request(2, "thread/start", in_folder(folder .. "/work"))
+        local own = client:request(2, "thread/start", in_folder(folder .. "/own"))
         async.sleep(0.5)
         assert.is_false(exists(mark))
         assert.is_nil(files.read(cx.home .. "/config.toml"):find("trust_level", 1, true))
         assert.truthy(refusal(other):find(folder .. "/other): --workspace names it", 1, true))
-        assert.truthy(refusal(own):find(folder .. "/work/.codex", 1, true), refusal(own))
+        assert.truthy(refusal(own):find(folder .. "/own/.codex", 1, true), refusal(own))
       end)
     end)
 
     it("is a workspace when it was named", function()
-      local args = { "--strict", "--no-audit", "--workspace", "FOLDER/work" }
+      local args = { "--strict", "--no-audit", "--workspace", "FOLDER/own" }
       behind(name, args, nil, function(client, folder, mark)
-        make_project(folder .. "/work", mark)
-        assert.is_table(client:request(1, "thread/start", in_folder(folder .. "/work")).result)
+        make_project(folder .. "/own", mark)
+        assert.is_table(client:request(1, "thread/start", in_folder(folder .. "/own")).result)
         assert.is_true(program.eventually(function() return exists(mark) end))
       end)
     end)
@@ -581,7 +581,7 @@ for _, name in ipairs(names) do
         return { exec = commands[step] }
       end
       behind(name, { "--strict", "--no-audit" }, nil, function(client, folder)
-        local target, work = folder .. "/target", folder .. "/work"
+        local target, work = folder .. "/target", folder .. "/own"
         sh("mkdir -p %s %s/sub; ln -s . %s/link", target, work, work)
         local swapping = start_thread(client, may_write)
         for word, why in pairs { sub = "nobody named", link = "could change where" } do
@@ -603,7 +603,7 @@ for _, name in ipairs(names) do
       end
       behind(name, { "--no-audit" }, nil, function(_, folder, _, cx)
         local env = cx.environment()
-        env.HOME = folder .. "/work"
+        env.HOME = folder .. "/own"
         local client = open_client({ program.path, "app-server", "--no-audit", "--strict" }, env,
           env.HOME)
         local at_last <close> = client.peer -- luacheck: ignore 211
@@ -631,15 +631,15 @@ for _, name in ipairs(names) do
     end
 
     it("is not run in a folder that nobody named", function()
-      local args = { "--strict", "--no-audit", "--workspace", "FOLDER/work" }
+      local args = { "--strict", "--no-audit", "--workspace", "FOLDER/own" }
       local function prepared(client, folder, mark)
         make_repository(folder .. "/other", mark)
         os.remove(mark)
         local answer = client:request(1, "gitDiffToRemote", { cwd = folder .. "/other" })
         assert.is_false(exists(mark))
         assert.matches("nobody named", refusal(answer))
-        make_repository(folder .. "/work", mark)
-        answer = client:request(2, "gitDiffToRemote", { cwd = folder .. "/work" })
+        make_repository(folder .. "/own", mark)
+        answer = client:request(2, "gitDiffToRemote", { cwd = folder .. "/own" })
         assert.matches("%+2", answer.result.diff)
         assert.is_true(exists(mark))
       end

@@ -155,7 +155,7 @@ static const struct {
     {"{\"to\":\"https:\\/\\/u:pw@host\"}", "{\"to\":\"https:\\/\\/u:" HID "@host\"}"},
     {"{\"auths\":{\"r.io\":{\"auth\":\"" BASIC "\"}}}",
      "{\"auths\":{\"r.io\":{\"auth\":\"" HID "\"}}}"},
-    {"//registry.npmjs.org/:_auth=" BASIC, "//registry.npmjs.org/:_auth=" HID},
+    {"//packages.example/:_auth=" BASIC, "//packages.example/:_auth=" HID},
     {"{\"a\":\"-u 'dev:pw\",\"b\":\"it's\"}", "{\"a\":\"-u 'dev:" HID "\",\"b\":\"it's\"}"},
     {"{\"a\":\"-----BEGIN PRIVATE KEY-----\\nAbc\\n\\\"\",\"b\":1}",
      "{\"a\":\"-----BEGIN PRIVATE KEY-----" HID "\\\"\",\"b\":1}"},
