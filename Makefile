@@ -20,7 +20,7 @@ PACKAGES      = pkg-config libc6-dev lua5.4 liblua5.4-dev lua-luv-dev libuv1-dev
                 libmicrohttpd-dev libcurl4-openssl-dev libedit-dev libwebsockets-dev \
                 libwebsockets-evlib-uv lua-argparse lua-luaossl git ca-certificates lua-busted \
                 $(if $(shell command -v npm),,nodejs npm) \
-                tmux procps openssl python3 python3-gi dbus-daemon libglib2.0-bin libnotify-bin
+                tmux procps openssl locales python3 python3-gi dbus-daemon libglib2.0-bin libnotify-bin
 LINT_PACKAGES = clang-format clang-tidy lua-check
 
 # ---- Names ----------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 local json = require "codex.json"
+local proc = require "codex.proc"
 local program = require "tests.support.program"
 
 local function round_trip(text)
@@ -87,14 +88,19 @@ describe("JSON in the middle of JSON", function()
   end)
 
   it("has points in its numbers, whatever the locale", function()
-    local old, found = os.setlocale(nil, "numeric"), nil
-    for _, name in ipairs { "de_DE.UTF-8", "fr_FR.UTF-8", "es_ES.UTF-8", "ru_RU.UTF-8" } do
-      found = found or os.setlocale(name, "numeric")
-    end
-    if not found then return pending "no locale with a decimal comma is installed" end
-    local text, value = json.encode { 1.5, 1e300 }, json.decode "[2.25,1e-5]"
-    os.setlocale(old, "numeric")
-    assert.same({ "[1.5,1e+300]", { 2.25, 1e-5 } }, { text, value })
+    local folder, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    local made = assert(proc.run {
+      "localedef", "-i", "de_DE", "-f", "UTF-8", folder .. "/de_DE.UTF-8" })
+    assert.equal(0, made.code, made.stderr)
+    local result = program.eval([[
+      local json = require "codex.json"
+      assert(os.setlocale("de_DE.UTF-8", "numeric"))
+      local value = json.decode "[2.25,1e-5,123456789.5]"
+      assert(value[1] == 9 / 4 and value[2] == 1 / 100000 and value[3] == 246913579 / 2)
+      print(("%.1f"):format(3 / 2), json.encode { 3 / 2, 1 / 100000, 1e300 })]],
+      { env = { LOCPATH = folder } })
+    assert.same({ 0, "1,5\t[1.5,1e-05,1e+300]\n" }, { result.code, result.stdout }, result.stderr)
   end)
 end)
 
