@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BACKLOG = 64, LOCK_TRIES = 100, LOCK_PAUSE_MS = 10 };
+enum { BACKLOG = 64, LOCK_TRIES = 100, LOCK_PAUSE_MS = 10, NAMES = 100 };
 
 /* Whether nobody listens at the address: a socket that an ended program left. */
 static bool is_stale(const struct sockaddr_un *address) {
@@ -52,15 +52,20 @@ static int lock_folder(const char *path) {
   return -1;
 }
 
-/* A name of its own beside the path, which nobody looks for. */
+/* A name of its own beside the path, which nobody looks for. A process of our number that crashed
+ * in the middle of this, or one in another container, may have the first of them. */
 static int bind_aside(const cx_socket *s, struct sockaddr_un *aside) {
   static atomic_int count;
   const char *slash = strrchr(s->path, '/');
   int folder = slash ? (int)(slash - s->path) + 1 : 0;
-  int n = snprintf(aside->sun_path, sizeof aside->sun_path, "%.*s.%d-%d", folder, s->path,
-                   (int)getpid(), count++);
-  if (n < 0 || (size_t)n >= sizeof aside->sun_path) return -ENAMETOOLONG;
-  return bind(s->fd, (const struct sockaddr *)aside, sizeof *aside) == 0 ? 0 : -errno;
+  for (int i = 0; i < NAMES; i++) {
+    int n = snprintf(aside->sun_path, sizeof aside->sun_path, "%.*s.%d-%d", folder, s->path,
+                     (int)getpid(), count++);
+    if (n < 0 || (size_t)n >= sizeof aside->sun_path) return -ENAMETOOLONG;
+    if (bind(s->fd, (const struct sockaddr *)aside, sizeof *aside) == 0) return 0;
+    if (errno != EADDRINUSE) return -errno;
+  }
+  return -EADDRINUSE;
 }
 
 /* Gives a socket that is listened on its name: who sees the file can connect. */

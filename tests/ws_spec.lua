@@ -428,6 +428,16 @@ describe("codex.ws", function()
     assert(uv.fs_unlink(path))
   end)
 
+  it("is not kept from listening by what a process of its number has left", function()
+    local left = ("%s/.%d-"):format(folder, uv.os_getpid())
+    for i = 0, 90 do program.write(left .. i, "") end
+    local server <close> = listen() -- luacheck: ignore 211
+    local c <close> = connect()
+    c:send "hi"
+    assert.equal("echo hi", c:receive())
+    for i = 0, 90 do assert(uv.fs_unlink(left .. i)) end
+  end)
+
   it("leaves a socket that somebody else has put in its place", function()
     local server <close> = listen()
     assert(uv.fs_unlink(path))
