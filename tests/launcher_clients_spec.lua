@@ -121,7 +121,7 @@ describe("a client that stopped reading and goes on", function()
   end)
 
   it("has its seconds once: they come back slowly", function()
-    with_launcher({ "--unread", "2" }, function(connect, launcher)
+    with_launcher({ "--unread", "5" }, function(connect, launcher)
       local slow <close> = connect "slow"
       local good <close> = connect "good"
       slow:request(1, "thread/start", { name = "of slow" })
@@ -129,7 +129,7 @@ describe("a client that stopped reading and goes on", function()
         assert.is_false(is_anybody_cut_off(launcher))
         slow.socket:pause(true)
         flood(good, round, "of slow", 80)
-        async.sleep(1.2)
+        async.sleep(3)
         slow.socket:pause(false)
         if round == 1 then read_noise(slow, 80) end
         assert.is_table(good:answer(round, 8))
