@@ -12,6 +12,7 @@ int luaopen_codex_core_lock(lua_State *L);
 int luaopen_codex_core_log(lua_State *L);
 int luaopen_codex_core_pack(lua_State *L);
 int luaopen_codex_core_proc(lua_State *L);
+int luaopen_codex_core_stat(lua_State *L);
 int luaopen_codex_core_task(lua_State *L);
 
 #endif

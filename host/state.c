@@ -152,6 +152,7 @@ int cx__state_fill(lua_State *L) {
   cx__state_preload(L, "codex.core.pack", luaopen_codex_core_pack);
   cx__state_preload(L, "codex.core.proc", luaopen_codex_core_proc);
   cx__state_preload(L, "codex.core.lock", luaopen_codex_core_lock);
+  cx__state_preload(L, "codex.core.stat", luaopen_codex_core_stat);
   cx__state_preload(L, "codex.core.task", luaopen_codex_core_task);
   lua_getglobal(L, LUA_OSLIBNAME);
   lua_pushcfunction(L, os_exit);

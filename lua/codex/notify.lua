@@ -13,6 +13,7 @@ local hook = require "codex.hook"
 local json = require "codex.json"
 local log = require "codex.log"
 local plugin = require "codex.plugin"
+local stats = require "codex.core.stat"
 local uuid = require "codex.base.uuid"
 local uv = require "luv"
 
@@ -22,6 +23,7 @@ local LOG_LIMIT = 1 << 20 -- bytes of the log of runs before it begins anew
 local SEEN_FOR = 86400 -- seconds
 local ARGUMENT_LIMIT = 128 * 1024 - 1 -- of Linux, for one argument (MAX_ARG_STRLEN)
 local PROGRAM_TIMEOUT = 60 -- seconds
+local TYPE, FILE = tonumber("170000", 8), tonumber("100000", 8) -- of a file's mode
 local WORD_LIMIT, WHY_LIMIT = 300, 2000 -- bytes of a member in the log, and of a reason
 
 -- ---- Events ------------------------------------------------------------------------------------
@@ -194,18 +196,32 @@ end
 --- Where runs are written down.
 function M.log_path() return files.state_dir() .. "/notify.jsonl" end
 
---- Opens it without waiting, as a FIFO that nobody reads would have us do.
+--- Opens a file to append to it. Nobody is waited for, as one who reads from a FIFO would be.
+local function open_to_append(path)
+  local flag = uv.constants
+  return uv.fs_open(path, flag.O_RDWR | flag.O_APPEND | flag.O_CREAT | flag.O_NONBLOCK,
+    tonumber("600", 8))
+end
+
+--- An open log, and how long it is.
 local function open_log()
-  local path, flag = M.log_path(), uv.constants
-  files.make_dir(path:match "^(.*)/")
-  local stat = uv.fs_stat(path)
-  if stat and stat.size > LOG_LIMIT then uv.fs_rename(path, path .. ".1") end
-  local fd, message = uv.fs_open(path, flag.O_WRONLY | flag.O_APPEND | flag.O_CREAT
-    | flag.O_NONBLOCK, tonumber("600", 8))
-  stat = fd and uv.fs_fstat(fd)
-  if not stat or stat.type == "file" then return fd, message end
+  local path = M.log_path()
+  local fd, message, code = open_to_append(path)
+  if code == "ENOENT" then
+    files.make_dir(path:match "^(.*)/")
+    fd, message = open_to_append(path)
+  end
+  if not fd then return nil, message end
+  local stat = stats.of(fd)
+  if not stat or stat.mode & TYPE ~= FILE then
+    uv.fs_close(fd)
+    return nil, "it is no regular file"
+  end
+  if stat.size <= LOG_LIMIT then return fd, stat.size end
   uv.fs_close(fd)
-  return nil, "it is no regular file"
+  uv.fs_rename(path, path .. ".1")
+  fd, message = open_to_append(path)
+  return fd, fd and 0 or message
 end
 
 --- A text of others' that is not longer than that, and shows where it was cut.
@@ -232,11 +248,8 @@ local function entry_of(event, outcome)
 end
 
 --- Appends whole lines: in one write, and after what a full disk has left of another one.
-local function append(fd, text)
-  local path, stat = M.log_path(), uv.fs_fstat(fd)
-  local reader = stat and stat.size > 0 and uv.fs_open(path, "r", 0)
-  local last = reader and uv.fs_read(reader, 1, stat.size - 1)
-  if reader then uv.fs_close(reader) end
+local function append(fd, size, text)
+  local last = size > 0 and uv.fs_read(fd, 1, size - 1)
   if last and last ~= "\n" then text = "\n" .. text end
   local written, message = uv.fs_write(fd, text)
   if written and written < #text then return "only a part of it fits" end
@@ -250,10 +263,11 @@ function M.write_down(event, outcomes)
   local lines = {}
   for i, outcome in ipairs(outcomes) do lines[i] = entry_of(event, outcome) end
   if #lines == 0 then return end
-  local ok, fd, message = pcall(open_log)
+  local ok, fd, size = pcall(open_log)
   if not ok then return log.error("runs are not written down: %s", fd) end
+  local message = size
   if fd then
-    message = append(fd, table.concat(lines))
+    message = append(fd, size, table.concat(lines))
     uv.fs_close(fd)
   end
   if message then log.error("cannot write '%s': %s", M.log_path(), message) end
@@ -326,7 +340,7 @@ end
 
 --- Tells scripts that listen. Where none ever did, there is no folder.
 local function tell_listeners(event)
-  if uv.fs_lstat(files.runtime_dir()) then require("codex.wakeup").tell(event, M.payload) end
+  if stats.at(files.runtime_dir()) then require("codex.wakeup").tell(event, M.payload) end
 end
 
 --- Tells hooks and scripts that listen.

@@ -7,6 +7,7 @@
 local E = require "codex.error"
 local environment = require "codex.base.environment"
 local guard = require "codex.guard"
+local stats = require "codex.core.stat"
 local uv = require "luv"
 
 local M = {}
@@ -54,7 +55,8 @@ end
 local function push_target(parts, path)
   local target, message, code = uv.fs_readlink(path)
   if not target then return cannot_read(path, message, code) end
-  table.move(parts_of(target), 1, #parts_of(target), #parts + 1, parts)
+  local more = parts_of(target)
+  table.move(more, 1, #more, #parts + 1, parts)
   return target
 end
 
@@ -70,13 +72,13 @@ local walked = {}
 local function walk(path, kind, from)
   local parts, links = parts_of(from and path:match "[^/]*$" or path), 0
   local at = from and from.real or ""
-  local folder = from and from.stat or assert(uv.fs_lstat "/")
+  local folder = from and from.stat or assert(stats.at "/")
   while #parts > 0 do
     local name = table.remove(parts)
     local here = at .. "/" .. name
     if name == "." then here = at elseif name == ".." then here = at:match "^(.*)/" or "" end
-    local stat, message, code = uv.fs_lstat(here == "" and "/" or here)
-    if not stat then return cannot_read(path, message, code) end
+    local stat, code, message = stats.at(here == "" and "/" or here)
+    if not stat then return cannot_read(path, code .. ": " .. message, code) end
     local ok, err = check_place(at == "" and "/" or at, folder, is_own(stat), kind)
     if not ok then return nil, err end
     if stat.mode & TYPE == LINK then
@@ -86,7 +88,7 @@ local function walk(path, kind, from)
       local target = ok
       if ok then target, err = push_target(parts, here) end
       if not target then return nil, err end
-      if target:sub(1, 1) == "/" then at, folder = "", assert(uv.fs_lstat "/") end
+      if target:sub(1, 1) == "/" then at, folder = "", assert(stats.at "/") end
     else
       at, folder = here, stat
     end
@@ -98,7 +100,7 @@ local function absolute(path) return path:sub(1, 1) == "/" and path or uv.cwd() 
 
 --- The text of an open file, which must be the one that was looked at.
 local function read_open(path, fd, seen, kind)
-  local stat = assert(uv.fs_fstat(fd))
+  local stat = assert(stats.of(fd))
   if stat.dev ~= seen.dev or stat.ino ~= seen.ino or stat.mode ~= seen.mode
     or stat.uid ~= seen.uid then
     return problem(kind, "'%s' was changed while it was read in", path)
@@ -194,7 +196,7 @@ end
 ---@return string[]? paths
 ---@return codex.Error?
 function M.files(dir, kind)
-  local _, _, code = uv.fs_lstat(dir)
+  local _, code = stats.at(dir)
   if code == "ENOENT" then return {} end
   local stat, real = walk(absolute(dir), kind)
   if not stat then return nil, real end
