@@ -1,6 +1,6 @@
-/* codex.core.stat: what a file is, as little as whoever looks at many needs of it: luv's table of 17
- * members, four of them tables, takes ten times as long, and every folder on the way to every hook is
- * looked at. */
+/* codex.core.stat: what a file is, as little as whoever looks at many needs of it: luv's table of
+ * 17 members, four of them tables, takes ten times as long, and every folder on the way to every
+ * hook is looked at. */
 #include <errno.h>
 #include <sys/stat.h>
 
@@ -23,8 +23,8 @@ static int push(lua_State *L, int rc, const struct stat *found) {
   return 1;
 }
 
-/* at(path) -> { mode, uid, dev, ino, size } of what has this name, be it a link; nil, name, text: an
- * error */
+/* at(path) -> { mode, uid, dev, ino, size } of what has this name, be it a link; nil, name, text:
+ * an error */
 static int stat_at(lua_State *L) {
   struct stat found;
   return push(L, lstat(luaL_checkstring(L, 1), &found), &found);
