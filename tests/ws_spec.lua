@@ -391,8 +391,8 @@ describe("codex.ws", function()
 
   -- In each round all listen at the same moment where an ended program has left its socket, and
   -- who could tells its number, and whether the file was its own to the end. (On a busy machine one
-  -- may be so late that it comes after the first, not beside it, and even finds no file at all: what
-  -- the first one leaves must not replace that of the late one.)
+  -- may be so late that it comes after the first, not beside it, and even finds no file at all:
+  -- what the first one leaves must not replace that of the late one.)
   local race = [[
     local async, uv, ws = require "codex.async", require "luv", require "codex.ws"
     local path, start, rounds = arg[1], tonumber(arg[2]), tonumber(arg[3])
