@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "supervisor.h"
 #include "witness.h"
 
+enum { KEPT = 16 << 20 }; /* bytes */
 enum { EXIT_USAGE = 2, EXIT_SIGNAL = 128, EXIT_INTERRUPTED = EXIT_SIGNAL + SIGINT };
 
 static char usage[] =
@@ -75,6 +77,13 @@ static void have_witness(int argc, char **argv) {
   memcpy(words + 3, argv + 2, ((size_t)argc - 1) * sizeof *words);
   cx_witness_open(words);
   free(words);
+}
+
+/* Large messages need the same memory again and again: what is free is given back to the system only
+ * where there is much of it. */
+static void keep_memory(void) {
+  mallopt(M_MMAP_THRESHOLD, KEPT);
+  mallopt(M_TRIM_THRESHOLD, KEPT);
 }
 
 /* A descriptor below 3 that is closed would be given to the next file opened. */
@@ -166,6 +175,7 @@ int main(int argc, char **argv) {
   for (argc = 0; argv[argc];) argc++;
   open_standard_streams();
   have_witness(argc, argv);
+  keep_memory();
   const cx_host_options options = {.ends_process = 1};
   int rc = cx_host_open(&host, &options);
   if (rc != 0) {

@@ -10,6 +10,10 @@ local cli = require "codex.cli"
 local files = require "codex.files"
 local log = require "codex.log"
 
+-- The text of a large message is garbage as soon as it was passed on. That much of it comes is no
+-- reason to look through all that is old: only when there is five times as much as there was.
+collectgarbage("generational", 20, 400)
+
 local GRACE, LOST_GRACE = 5, 0.5 -- seconds for the server to end; less when nobody listens
 
 local parser = cli.parser("app-server",

@@ -4,7 +4,7 @@
 --- All of them run at the same time and take turns message by message; latency is measured on one
 --- processor (lib/rpc.lua says why). Nobody set the limits before us: they are a little above what
 --- was measured when they were written, on two busy cores: 1.6 to 1.8 times the latency that the
---- copy adds, and a half to a third of its throughput.
+--- copy adds, and two thirds to a half of its throughput.
 
 local kit = require "tests.bench.lib.kit"
 local proc = require "codex.proc"
@@ -83,8 +83,8 @@ return {
   limits = {
     { metric = added, of = ours, against = copy, at_most = 2.2 },
     { metric = added, of = decides, against = copy, at_most = 2.2 },
-    { metric = per_mib, of = ours, against = copy, at_most = 3.3 },
-    { metric = per_mib, of = decides, against = copy, at_most = 3.3 },
+    { metric = per_mib, of = ours, against = copy, at_most = 2.4 },
+    { metric = per_mib, of = decides, against = copy, at_most = 2.4 },
   },
   notes = function(medians)
     local notes = {}
