@@ -79,8 +79,8 @@ static void have_witness(int argc, char **argv) {
   free(words);
 }
 
-/* Large messages need the same memory again and again: what is free is given back to the system only
- * where there is much of it. */
+/* Large messages need the same memory again and again: what is free is given back to the system
+ * only where there is much of it. */
 static void keep_memory(void) {
   mallopt(M_MMAP_THRESHOLD, KEPT);
   mallopt(M_TRIM_THRESHOLD, KEPT);
