@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { PIECE = 256 << 10 };
+enum { PIECE = 128 << 10 };
 
 #ifndef MAP_POPULATE
 #define MAP_POPULATE 0
