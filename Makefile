@@ -40,7 +40,7 @@ HARDEN     := -fstack-protector-strong
 ALL_CFLAGS  = $(DIALECT) -fPIC $(HARDEN) $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS) $(SANITIZE)
 
-CORE     := err buf pool naming redact secrets log lines json scan rpc envelope spawn watch watchdog \
+CORE     := err buf pool naming redact secrets log lines token json scan rpc envelope spawn watch watchdog \
             witness proc pipe link paths attach boot state host
 BOOT     := async base/class base/environment base/uuid binary capability command error events exec \
             files flags guard hook hooks/delivery instance json log notify options plugin proc \
@@ -228,7 +228,7 @@ valgrind: deps ## C tests and the specs of the spine under valgrind
 	  SPEC_TIMEOUT=3600
 
 FUZZ_SECONDS ?= 30
-PARSERS      := lines json scan rpc envelope buf err
+PARSERS      := lines token json scan rpc envelope buf err
 fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each
 	$(call need,clang libclang-rt-dev)
 	@mkdir -p $(BUILD)/fuzz

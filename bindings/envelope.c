@@ -67,7 +67,7 @@ static void push_method(lua_State *L, cx_span literal) {
     lua_pushnil(L);
     return;
   }
-  if (cx_scan_unquote(literal, &scratch, &text) != 0) {
+  if (cx_token_unquote(literal, &scratch, &text) != 0) {
     cx_buf_free(&scratch);
     luaL_error(L, "%s", cx_err_text(CX_EMEMORY));
   }
@@ -104,7 +104,7 @@ static int envelope_read(lua_State *L) {
 static int envelope_id(lua_State *L) {
   cx_span text;
   cx_buf canonical = {0};
-  cx_scan_fault fault;
+  cx_fault fault;
   text.at = luaL_checklstring(L, 1, &text.n);
   bool is_id =
       cx_scan(text.at, text.n, NULL, NULL, &fault) == 0 && cx_envelope_id(text, &canonical) == 0;

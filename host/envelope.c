@@ -11,91 +11,25 @@
 
 /* ---- Ids ------------------------------------------------------------------------------------ */
 
-/* A decimal number: digits * 10^exponent. */
-typedef struct {
-  bool negative, exact;
-  uint64_t digits;
-  long exponent;
-} decimal;
-
-enum { FAR = 100000 }; /* places behind the point: who writes more means no integer */
-
-static const char *read_digits(const char *s, const char *end, decimal *d, long step) {
-  for (; s < end && *s >= '0' && *s <= '9'; s++) {
-    unsigned digit = (unsigned)(*s - '0');
-    if (d->digits > (UINT64_MAX - digit) / 10) d->exact = false;
-    d->digits = d->digits * 10 + digit;
-    if (d->exponent <= -FAR) d->exact = false;
-    d->exponent -= step;
-  }
-  return s;
-}
-
-static long read_exponent(const char *s, const char *end) {
-  long value = 0;
-  bool negative = s < end && *s == '-';
-  if (s < end && (*s == '-' || *s == '+')) s++;
-  for (; s < end && value < 2L * FAR; s++) value = value * 10 + (*s - '0');
-  return negative ? -value : value;
-}
-
-/* Zeros at the end of a fraction count for nothing, however many there are. */
-static const char *without_zeros(const char *s, const char *end) {
-  while (end > s && end[-1] == '0') end--;
-  return end;
-}
-
-static decimal read_decimal(cx_span text) {
-  decimal d = {.exact = true};
-  const char *s = text.at, *end = s + text.n;
-  if (*s == '-') {
-    d.negative = true;
-    s++;
-  }
-  s = read_digits(s, end, &d, 0);
-  if (s < end && *s == '.') {
-    const char *stop = ++s;
-    while (stop < end && *stop >= '0' && *stop <= '9') stop++;
-    read_digits(s, without_zeros(s, stop), &d, 1);
-    s = stop;
-  }
-  if (s < end) d.exponent += read_exponent(s + 1, end); /* behind the e */
-  return d;
-}
-
-/* The value as an integer of 64 bits; false where it is none. */
-static bool to_integer(decimal d, int64_t *value) {
-  if (!d.exact) return false;
-  for (; d.digits && d.exponent > 0; d.exponent--) {
-    if (d.digits > UINT64_MAX / 10) return false;
-    d.digits *= 10;
-  }
-  for (; d.digits && d.exponent < 0; d.exponent++) {
-    if (d.digits % 10) return false;
-    d.digits /= 10;
-  }
-  if (d.digits > (uint64_t)INT64_MAX + d.negative) return false;
-  *value = (int64_t)(d.negative ? 0 - d.digits : d.digits);
-  return true;
-}
-
 static int add_string_id(cx_span id, cx_buf *out) {
   cx_buf scratch = {0};
   cx_span text;
   size_t bad;
-  int rc = cx_scan_unquote(id, &scratch, &text);
+  int rc = cx_token_unquote(id, &scratch, &text);
   if (rc == 0) rc = cx_json_quote(out, text.at, text.n, true, &bad);
   cx_buf_free(&scratch);
   return rc;
 }
 
 int cx_envelope_id(cx_span id, cx_buf *out) {
+  cx_tokens t = {.start = id.at, .s = id.at, .end = id.at + id.n};
+  cx_number number;
   char digits[24];
   int64_t value;
   if (id.n == 0) return CX_EPROTOCOL;
   if (*id.at == '"') return add_string_id(id, out);
-  bool is_number = *id.at == '-' || (*id.at >= '0' && *id.at <= '9');
-  if (!is_number || !to_integer(read_decimal(id), &value)) return CX_EPROTOCOL;
+  if (!cx_token_read_number(&t, &number) || t.s < t.end) return CX_EPROTOCOL;
+  if (!cx_number_value(&number, &value)) return CX_EPROTOCOL;
   snprintf(digits, sizeof digits, "%" PRId64, value);
   return cx_buf_add_string(out, digits);
 }
@@ -187,7 +121,7 @@ static int check_id(cx_envelope *e, cx_span id) {
   return rc;
 }
 
-static int explain(cx_envelope *e, int rc, const cx_scan_fault *fault, const char *place) {
+static int explain(cx_envelope *e, int rc, const cx_fault *fault, const char *place) {
   if (*place)
     snprintf(e->problem, sizeof e->problem, "%s at %s", fault->what, place);
   else
@@ -198,7 +132,7 @@ static int explain(cx_envelope *e, int rc, const cx_scan_fault *fault, const cha
 int cx_envelope_read(cx_envelope *e, const char *text, size_t n, const cx_places *structs) {
   reader r = {.structs = structs};
   const cx_scan_events events = {on_member, structs ? on_array : NULL};
-  cx_scan_fault fault;
+  cx_fault fault;
   memset(e, 0, sizeof *e);
   int rc = cx_scan(text, n, &events, &r, &fault);
   int problem = r.id_twice ? 0 : check_id(e, r.members.id);

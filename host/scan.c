@@ -10,16 +10,15 @@
 /* A name of an object that is being read. */
 typedef struct {
   uint64_t hash;
-  cx_span literal; /* with its quotes */
-  size_t at, n;    /* where its bytes are in `names`, when the literal has escapes */
+  cx_span inside; /* what is between its quotes */
+  size_t at, n;   /* where its bytes are in `names`, when it is escaped */
   bool escaped;
 } key;
 
 typedef struct {
-  const char *start, *s, *end;
+  cx_tokens t;
   const cx_scan_events *events;
   void *user;
-  cx_scan_fault *fault;
   int rc, depth;
   size_t values;
   cx_buf names; /* the bytes of names that have escapes, of all open objects */
@@ -32,189 +31,16 @@ static bool read_value(scanner *r);
 
 static bool refuse(scanner *r, int rc, const char *what) {
   r->rc = rc;
-  r->fault->what = what;
-  r->fault->at = (size_t)(r->s - r->start);
-  return false;
+  return cx_token_refuse(&r->t, what);
 }
 
 static bool refuse_json(scanner *r, const char *what) { return refuse(r, CX_EJSON, what); }
 static bool no_memory(scanner *r) { return refuse(r, CX_EMEMORY, "out of memory"); }
 
-static void skip_space(scanner *r) {
-  while (r->s < r->end && (*r->s == ' ' || *r->s == '\t' || *r->s == '\n' || *r->s == '\r')) r->s++;
-}
-
-static bool at(const scanner *r, char c) { return r->s < r->end && *r->s == c; }
-
-static bool take(scanner *r, char c) {
-  if (!at(r, c)) return false;
-  r->s++;
-  return true;
-}
-
-/* ---- Strings -------------------------------------------------------------------------------- */
-
-static bool is_plain(unsigned char c) { return c >= ' ' && c < 0x80 && c != '"' && c != '\\'; }
-
-/* Whether all eight bytes are plain. A byte has its high bit set in one of these sums when it is
- * a quote, a backslash, a control character, or not ASCII. */
-static bool are_plain(uint64_t eight) {
-  const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
-  uint64_t quote = eight ^ (ones * '"'), backslash = eight ^ (ones * '\\');
-  uint64_t odd = (quote - ones) | (backslash - ones) | (eight - ones * ' ') | eight;
-  return (odd & high) == 0;
-}
-
-static void skip_plain(scanner *r) {
-  uint64_t eight;
-  while (r->end - r->s >= 8) {
-    memcpy(&eight, r->s, 8);
-    if (!are_plain(eight)) break;
-    r->s += 8;
-  }
-  while (r->s < r->end && is_plain((unsigned char)*r->s)) r->s++;
-}
-
-/* Length of the UTF-8 sequence of more than one byte at s, 0 where there is none (Unicode, table
- * 3-7: neither overlong forms nor surrogates, nothing above U+10FFFF). */
-static size_t sequence(const unsigned char *s, size_t left) {
-  unsigned char lowest = 0x80, highest = 0xBF;
-  if (s[0] < 0xC2 || s[0] > 0xF4) return 0;
-  size_t n = s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
-  if (n > left) return 0;
-  if (s[0] == 0xE0) lowest = 0xA0;
-  if (s[0] == 0xED) highest = 0x9F;
-  if (s[0] == 0xF0) lowest = 0x90;
-  if (s[0] == 0xF4) highest = 0x8F;
-  if (s[1] < lowest || s[1] > highest) return 0;
-  for (size_t i = 2; i < n; i++)
-    if ((s[i] & 0xC0) != 0x80) return 0;
-  return n;
-}
-
-static int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c |= 0x20;
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* The code unit of the escape \uXXXX at s; -1 where there is none. */
-static int code_unit(const char *s, const char *end) {
-  int unit = 0;
-  if (end - s < 6 || s[0] != '\\' || s[1] != 'u') return -1;
-  for (int i = 2; i < 6; i++) {
-    int digit = hex_digit(s[i]);
-    if (digit < 0) return -1;
-    unit = unit << 4 | digit;
-  }
-  return unit;
-}
-
-static bool is_high(int unit) { return unit >= 0xD800 && unit < 0xDC00; }
-static bool is_low(int unit) { return unit >= 0xDC00 && unit < 0xE000; }
-
-static bool read_escape(scanner *r) {
-  if (r->end - r->s >= 2 && r->s[1] && strchr("\"\\/bfnrt", r->s[1])) {
-    r->s += 2;
-    return true;
-  }
-  int unit = code_unit(r->s, r->end);
-  if (unit < 0) return refuse_json(r, "an escape that JSON does not know");
-  bool pair = is_high(unit) && is_low(code_unit(r->s + 6, r->end));
-  if (!pair && (is_high(unit) || is_low(unit))) return refuse_json(r, "half of a surrogate pair");
-  r->s += pair ? 12 : 6;
-  return true;
-}
-
-static bool read_string(scanner *r, bool *escaped) {
-  *escaped = false;
-  for (r->s++;;) {
-    skip_plain(r);
-    if (r->s == r->end) return refuse_json(r, "the text ends within a string");
-    if (take(r, '"')) return true;
-    if (*r->s == '\\') {
-      *escaped = true;
-      if (!read_escape(r)) return false;
-      continue;
-    }
-    if ((unsigned char)*r->s < ' ') return refuse_json(r, "a control character in a string");
-    size_t n = sequence((const unsigned char *)r->s, (size_t)(r->end - r->s));
-    if (n == 0) return refuse_json(r, "bytes that are no UTF-8");
-    r->s += n;
-  }
-}
-
-static int add_utf8(cx_buf *into, unsigned c) {
-  char out[4];
-  if (c < 0x80) {
-    out[0] = (char)c;
-    return cx_buf_add(into, out, 1);
-  }
-  size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-  for (size_t i = n - 1; i > 0; i--, c >>= 6) out[i] = (char)(0x80 | (c & 0x3F));
-  out[0] = (char)((n == 2 ? 0xC0 : n == 3 ? 0xE0 : 0xF0) | c);
-  return cx_buf_add(into, out, n);
-}
-
-/* Adds what the escape at s stands for and returns what is behind it, or NULL without memory. */
-static const char *add_escape(const char *s, const char *end, cx_buf *into) {
-  static const char escapes[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
-  for (const char *e = escapes; *e; e += 2)
-    if (*e == s[1]) return cx_buf_add(into, e + 1, 1) == 0 ? s + 2 : NULL;
-  int unit = code_unit(s, end);
-  if (!is_high(unit)) return add_utf8(into, (unsigned)unit) == 0 ? s + 6 : NULL;
-  unsigned low = (unsigned)code_unit(s + 6, end) - 0xDC00;
-  return add_utf8(into, 0x10000 + (((unsigned)unit - 0xD800) << 10) + low) == 0 ? s + 12 : NULL;
-}
-
-int cx_scan_unquote(cx_span literal, cx_buf *into, cx_span *text) {
-  const char *s = literal.at + 1, *end = literal.at + literal.n - 1;
-  size_t before = into->len;
-  *text = (cx_span){s, (size_t)(end - s)};
-  if (!memchr(s, '\\', text->n)) return 0;
-  while (s < end) {
-    const char *escape = memchr(s, '\\', (size_t)(end - s));
-    if (cx_buf_add(into, s, (size_t)((escape ? escape : end) - s)) != 0) return CX_EMEMORY;
-    if (!escape) break;
-    s = add_escape(escape, end, into);
-    if (!s) return CX_EMEMORY;
-  }
-  *text = (cx_span){cx_buf_bytes(into) + before, into->len - before};
-  return 0;
-}
-
-/* ---- Numbers and words ---------------------------------------------------------------------- */
-
-static bool skip_digits(scanner *r) {
-  const char *first = r->s;
-  while (r->s < r->end && *r->s >= '0' && *r->s <= '9') r->s++;
-  return r->s > first;
-}
-
-static bool read_number(scanner *r) {
-  take(r, '-');
-  bool ok = take(r, '0') || skip_digits(r);
-  if (ok && take(r, '.')) ok = skip_digits(r);
-  if (ok && (at(r, 'e') || at(r, 'E'))) {
-    r->s++;
-    if (!take(r, '+')) take(r, '-');
-    ok = skip_digits(r);
-  }
-  return ok || refuse_json(r, "a number that JSON does not know");
-}
-
-static bool read_word(scanner *r, const char *word) {
-  size_t n = strlen(word);
-  if ((size_t)(r->end - r->s) < n || memcmp(r->s, word, n) != 0)
-    return refuse_json(r, "a value is missing");
-  r->s += n;
-  return true;
-}
-
 /* ---- Names ---------------------------------------------------------------------------------- */
 
 static cx_span bytes_of(const scanner *r, const key *k) {
-  if (!k->escaped) return (cx_span){k->literal.at + 1, k->literal.n - 2};
+  if (!k->escaped) return k->inside;
   return (cx_span){cx_buf_bytes(&r->names) + k->at, k->n};
 }
 
@@ -236,18 +62,33 @@ static bool means_more(cx_span name) {
   return false;
 }
 
-static bool add_key(scanner *r, cx_span literal, bool escaped, cx_span *name) {
-  if (r->count == r->room) {
-    size_t room = r->room ? r->room * 2 : 32;
-    key *keys = realloc(r->keys, room * sizeof *keys);
-    if (!keys) return no_memory(r);
-    r->keys = keys;
-    r->room = room;
-  }
+static bool make_room(scanner *r) {
+  if (r->count < r->room) return true;
+  size_t room = r->room ? r->room * 2 : 32;
+  key *keys = realloc(r->keys, room * sizeof *keys);
+  if (!keys) return no_memory(r);
+  r->keys = keys;
+  r->room = room;
+  return true;
+}
+
+/* The bytes of an escaped name, behind those of the others. */
+static bool unescape(scanner *r, key *k) {
+  char *room = cx_buf_room(&r->names, k->inside.n);
+  if (!room) return no_memory(r);
+  k->at = r->names.len;
+  k->n = cx_token_unescape(k->inside, room);
+  cx_buf_added(&r->names, k->n);
+  return true;
+}
+
+static bool read_name(scanner *r, cx_span *name) {
+  if (!cx_token_is_at(&r->t, '"')) return refuse_json(r, "a name is missing");
+  if (!make_room(r)) return false;
   key *k = &r->keys[r->count++];
-  *k = (key){.literal = literal, .escaped = escaped, .at = r->names.len};
-  if (cx_scan_unquote(literal, &r->names, name) != 0) return no_memory(r);
-  k->n = name->n;
+  if (!cx_token_read_string(&r->t, &k->inside, &k->escaped)) return false;
+  if (k->escaped && !unescape(r, k)) return false;
+  *name = bytes_of(r, k);
   k->hash = hash_of(*name);
   return !means_more(*name) || refuse_json(r, "a name that Codex reads as something else");
 }
@@ -275,28 +116,11 @@ static bool are_unique(scanner *r, size_t first) {
 
 /* ---- Containers ----------------------------------------------------------------------------- */
 
-static bool enter(scanner *r) {
+/* `s` stands at the bracket that opens; whether a value follows. */
+static bool enter(scanner *r, char close, bool *more) {
   if (++r->depth > CX_SCAN_DEPTH) return refuse(r, CX_EDEPTH, "nested too deeply");
-  r->s++;
-  skip_space(r);
-  return true;
-}
-
-static void leave(scanner *r) {
-  r->depth--;
-  r->s++;
-}
-
-/* Behind a value: whether another one follows, or the container is at its end. */
-static bool read_end(scanner *r, char close, bool *more) {
-  skip_space(r);
-  *more = take(r, ',');
-  if (*more) {
-    skip_space(r);
-    return true;
-  }
-  if (!at(r, close)) return refuse_json(r, "a comma or a closing bracket is missing");
-  leave(r);
+  r->t.s++;
+  *more = !cx_token_take_empty(&r->t, close);
   return true;
 }
 
@@ -307,39 +131,38 @@ static bool add_to_path(scanner *r, const char *separator, cx_span name) {
 }
 
 static bool read_member(scanner *r) {
-  const char *from = r->s;
-  bool escaped;
   cx_span name;
-  if (!at(r, '"')) return refuse_json(r, "a name is missing");
-  if (!read_string(r, &escaped)) return false;
-  if (!add_key(r, (cx_span){from, (size_t)(r->s - from)}, escaped, &name)) return false;
-  skip_space(r);
-  if (!take(r, ':')) return refuse_json(r, "a colon is missing");
-  skip_space(r);
+  if (!read_name(r, &name) || !cx_token_read_colon(&r->t)) return false;
   if (!add_to_path(r, ".", name)) return false;
-  from = r->s;
+  const char *from = r->t.s;
   if (!read_value(r)) return false;
   if (r->depth == 1 && r->events->on_member) {
     name = bytes_of(r, &r->keys[r->count - 1]);
-    r->events->on_member(r->user, name, (cx_span){from, (size_t)(r->s - from)});
+    r->events->on_member(r->user, name, (cx_span){from, (size_t)(r->t.s - from)});
   }
   return true;
 }
 
-static bool read_object(scanner *r) {
-  size_t first = r->count, names = r->names.len, path = r->path.len;
-  const char *from = r->s;
-  if (!enter(r)) return false;
-  bool more = !at(r, '}');
-  if (!more) leave(r);
+static bool read_members(scanner *r, size_t first) {
+  size_t path = r->path.len;
+  bool more;
+  if (!enter(r, '}', &more)) return false;
   while (more) {
     if (r->count - first == CX_SCAN_NAMES)
       return refuse(r, CX_ETOOMANY, "an object with more than 10000 names");
-    if (!read_member(r) || !read_end(r, '}', &more)) return false;
+    if (!read_member(r) || !cx_token_read_next(&r->t, '}', &more)) return false;
     cx_buf_keep(&r->path, path);
   }
+  r->depth--;
+  return true;
+}
+
+static bool read_object(scanner *r) {
+  size_t first = r->count, names = r->names.len;
+  const char *from = r->t.s;
+  if (!read_members(r, first)) return false;
   if (!are_unique(r, first)) {
-    r->s = from;
+    r->t.s = from;
     return refuse_json(r, "an object with a name twice");
   }
   r->count = first;
@@ -350,56 +173,52 @@ static bool read_object(scanner *r) {
 static bool read_array(scanner *r) {
   size_t path = r->path.len;
   cx_span here = {cx_buf_bytes(&r->path), path};
+  bool more;
   if (r->events->on_array && !r->events->on_array(r->user, here))
     return refuse_json(r, "an array where an object is expected");
-  if (!enter(r) || !add_to_path(r, "", (cx_span){"[]", 2})) return false;
-  bool more = !at(r, ']');
-  if (!more) leave(r);
+  if (!enter(r, ']', &more) || !add_to_path(r, "", (cx_span){"[]", 2})) return false;
   while (more)
-    if (!read_value(r) || !read_end(r, ']', &more)) return false;
+    if (!read_value(r) || !cx_token_read_next(&r->t, ']', &more)) return false;
+  r->depth--;
   cx_buf_keep(&r->path, path);
   return true;
 }
 
 static bool read_value(scanner *r) {
+  cx_span inside;
   bool escaped;
-  if (r->s == r->end) return refuse_json(r, "the text ends too early");
+  cx_number number;
+  if (r->t.s == r->t.end) return refuse_json(r, "the text ends too early");
   if (++r->values > CX_SCAN_VALUES) return refuse(r, CX_ETOOMANY, "more than 1048576 values");
-  switch (*r->s) {
+  switch (*r->t.s) {
   case '{':
     return read_object(r);
   case '[':
     return read_array(r);
   case '"':
-    return read_string(r, &escaped);
+    return cx_token_read_string(&r->t, &inside, &escaped);
   case 't':
-    return read_word(r, "true");
+    return cx_token_read_word(&r->t, "true");
   case 'f':
-    return read_word(r, "false");
+    return cx_token_read_word(&r->t, "false");
   case 'n':
-    return read_word(r, "null");
+    return cx_token_read_word(&r->t, "null");
   default:
-    if (*r->s != '-' && (*r->s < '0' || *r->s > '9')) return refuse_json(r, "a value is missing");
-    return read_number(r);
+    return cx_token_read_number(&r->t, &number);
   }
 }
 
-static void read_text(scanner *r) {
-  skip_space(r);
-  if (!read_value(r)) return;
-  skip_space(r);
-  if (r->s < r->end) refuse_json(r, "something follows the value");
-}
-
-int cx_scan(const char *text, size_t n, const cx_scan_events *events, void *user,
-            cx_scan_fault *fault) {
-  scanner r = {.start = text, .s = text, .end = text + n, .user = user, .fault = fault};
+int cx_scan(const char *text, size_t n, const cx_scan_events *events, void *user, cx_fault *fault) {
   static const cx_scan_events none = {0};
-  r.events = events ? events : &none;
-  *fault = (cx_scan_fault){0};
-  read_text(&r);
+  scanner r = {.t = {.start = text, .s = text, .end = text + n},
+               .events = events ? events : &none,
+               .user = user,
+               .rc = CX_EJSON}; /* what the words refuse is no JSON */
+  cx_token_skip_space(&r.t);
+  bool ok = read_value(&r) && cx_token_read_end(&r.t);
+  *fault = cx_token_fault(&r.t);
   free(r.keys);
   cx_buf_free(&r.names);
   cx_buf_free(&r.path);
-  return r.rc;
+  return ok ? 0 : r.rc;
 }

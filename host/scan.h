@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "buf.h"
+#include "token.h"
 
 /* Containers within containers. Codex's reader (serde_json) refuses the 128th. */
 enum { CX_SCAN_DEPTH = 127 };
@@ -31,20 +31,10 @@ typedef struct cx_scan_events {
   bool (*on_array)(void *user, cx_span path);
 } cx_scan_events;
 
-typedef struct cx_scan_fault {
-  const char *what; /* a static text in lower case, without a full stop */
-  size_t at;        /* the byte where it shows */
-} cx_scan_fault;
-
 /* Reads the whole of `text`. Refused are, besides what the grammar does not allow: bytes that are
  * no UTF-8, a lone half of a surrogate pair (also as an escape), an object with a name twice, and
  * more levels, values or names than the limits. 0; CX_EJSON, CX_EDEPTH or CX_ETOOMANY with *fault
  * filled in; CX_EMEMORY. */
-int cx_scan(const char *text, size_t n, const cx_scan_events *events, void *user,
-            cx_scan_fault *fault);
-
-/* The bytes that a string literal of a text that cx_scan() took stands for: they lie in the
- * literal, or where it has escapes, behind what `into` holds already. 0 or CX_EMEMORY. */
-int cx_scan_unquote(cx_span literal, cx_buf *into, cx_span *text);
+int cx_scan(const char *text, size_t n, const cx_scan_events *events, void *user, cx_fault *fault);
 
 #endif

@@ -4,7 +4,7 @@ local program = require "tests.support.program"
 local proc = require "codex.proc"
 
 -- What a file may include of ours, besides its own header. Each layer of host/ sees the lower ones.
-local parsers = "err buf log lines json rpc"
+local parsers = "err buf log lines token json rpc"
 local may = {
   ["host/err"] = "",
   ["host/buf"] = "err",
@@ -13,9 +13,10 @@ local may = {
   ["host/secrets"] = "err buf",
   ["host/log"] = "err buf redact secrets",
   ["host/lines"] = "err buf",
-  ["host/json"] = "err buf",
-  ["host/scan"] = "err buf",
-  ["host/rpc"] = "err buf json",
+  ["host/token"] = "err buf",
+  ["host/json"] = "err buf token",
+  ["host/scan"] = "err buf token",
+  ["host/rpc"] = "err buf token json",
   ["host/envelope"] = "err json rpc scan",
   ["host/paths"] = "err",
   ["host/harden"] = "err",

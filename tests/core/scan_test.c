@@ -76,7 +76,7 @@ static const struct {
 };
 
 static int scan(const char *text, size_t n, const cx_scan_events *events, void *user) {
-  cx_scan_fault fault;
+  cx_fault fault;
   char *own = exactly(text, n);
   int rc = cx_scan(own, n, events, user, &fault);
   bool told = (rc == 0) == (fault.what == NULL) && fault.at <= n;

@@ -45,7 +45,7 @@ static bool has_long_number(const char *text, size_t n) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const char *text = (const char *)data;
-  cx_scan_fault fault;
+  cx_fault fault;
   cx_json json;
   int rc = cx_scan(text, size, NULL, NULL, &fault);
   if (rc != 0 && rc != CX_EJSON && rc != CX_EDEPTH && rc != CX_ETOOMANY) abort();

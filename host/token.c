@@ -1,0 +1,340 @@
+/* The words of a JSON text; see token.h. */
+#include "token.h"
+
+#include <endian.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+
+/* ---- Between words -------------------------------------------------------------------------- */
+
+bool cx_token_take_empty(cx_tokens *t, char close) {
+  cx_token_skip_space(t);
+  return cx_token_take(t, close);
+}
+
+bool cx_token_read_next(cx_tokens *t, char close, bool *more) {
+  cx_token_skip_space(t);
+  *more = cx_token_take(t, ',');
+  if (*more) cx_token_skip_space(t);
+  return *more || cx_token_take(t, close) ||
+         cx_token_refuse(t, "a comma or a closing bracket is missing");
+}
+
+bool cx_token_read_colon(cx_tokens *t) {
+  cx_token_skip_space(t);
+  if (!cx_token_take(t, ':')) return cx_token_refuse(t, "a colon is missing");
+  cx_token_skip_space(t);
+  return true;
+}
+
+bool cx_token_read_end(cx_tokens *t) {
+  cx_token_skip_space(t);
+  return t->s == t->end || cx_token_refuse(t, "something follows the value");
+}
+
+bool cx_token_read_word(cx_tokens *t, const char *word) {
+  size_t n = strlen(word);
+  if ((size_t)(t->end - t->s) < n || memcmp(t->s, word, n) != 0)
+    return cx_token_refuse(t, "a word that JSON does not know");
+  t->s += n;
+  return true;
+}
+
+/* ---- UTF-8 ---------------------------------------------------------------------------------- */
+
+static bool is_plain(unsigned char c) { return c >= ' ' && c < 0x80 && c != '"' && c != '\\'; }
+
+/* Has the high bit of each byte set that is not plain. Behind the first of them it may be set for
+ * others, too, since a subtraction borrows from the byte that follows. */
+static uint64_t odd_bytes(uint64_t eight) {
+  const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+  uint64_t quote = eight ^ (ones * '"'), backslash = eight ^ (ones * '\\');
+  return ((quote - ones) | (backslash - ones) | (eight - ones * ' ') | eight) & high;
+}
+
+const char *cx_token_skip_plain(const char *s, const char *end) {
+  uint64_t eight, odd;
+  for (; end - s >= 8; s += 8) {
+    memcpy(&eight, s, 8);
+    odd = odd_bytes(le64toh(eight)); /* the first byte is the lowest, on any machine */
+    if (odd) return s + __builtin_ctzll(odd) / 8;
+  }
+  while (s < end && is_plain((unsigned char)*s)) s++;
+  return s;
+}
+
+size_t cx_token_sequence(const char *text, const char *end) {
+  const unsigned char *s = (const unsigned char *)text;
+  unsigned char lowest = 0x80, highest = 0xBF;
+  if (s[0] < 0xC2 || s[0] > 0xF4) return 0;
+  size_t n = s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
+  if (n > (size_t)(end - text)) return 0;
+  if (s[0] == 0xE0) lowest = 0xA0;
+  if (s[0] == 0xED) highest = 0x9F;
+  if (s[0] == 0xF0) lowest = 0x90;
+  if (s[0] == 0xF4) highest = 0x8F;
+  if (s[1] < lowest || s[1] > highest) return 0;
+  for (size_t i = 2; i < n; i++)
+    if ((s[i] & 0xC0) != 0x80) return 0;
+  return n;
+}
+
+/* Takes characters beyond ASCII, one of which stands here. */
+static bool read_characters(cx_tokens *t) {
+  while (t->s < t->end && (unsigned char)*t->s >= 0x80) {
+    size_t n = cx_token_sequence(t->s, t->end);
+    if (n == 0) return cx_token_refuse(t, "bytes that are no UTF-8");
+    t->s += n;
+  }
+  return true;
+}
+
+/* ---- Escapes -------------------------------------------------------------------------------- */
+
+/* What stands behind the backslash, and what it means. */
+static const char escapes[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
+
+/* The byte that the escape with this letter stands for; NULL where there is none. */
+static const char *short_escape(char letter) {
+  for (const char *e = escapes; *e; e += 2)
+    if (*e == letter) return e + 1;
+  return NULL;
+}
+
+static int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  c |= 0x20;
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The code unit of the escape \uXXXX at s; -1 where there is none. */
+static int code_unit(const char *s, const char *end) {
+  int unit = 0;
+  if (end - s < 6 || s[0] != '\\' || s[1] != 'u') return -1;
+  for (int i = 2; i < 6; i++) {
+    int digit = hex_digit(s[i]);
+    if (digit < 0) return -1;
+    unit = unit << 4 | digit;
+  }
+  return unit;
+}
+
+static bool is_high(int unit) { return unit >= 0xD800 && unit < 0xDC00; }
+static bool is_low(int unit) { return unit >= 0xDC00 && unit < 0xE000; }
+
+static bool read_escape(cx_tokens *t) {
+  if (t->end - t->s >= 2 && short_escape(t->s[1])) {
+    t->s += 2;
+    return true;
+  }
+  int unit = code_unit(t->s, t->end);
+  if (unit < 0) return cx_token_refuse(t, "an escape that JSON does not know");
+  bool is_pair = is_high(unit) && is_low(code_unit(t->s + 6, t->end));
+  bool is_half = !is_pair && (is_high(unit) || is_low(unit));
+  if (is_half && !t->takes_halves) return cx_token_refuse(t, "half of a surrogate pair");
+  t->s += is_pair ? 12 : 6;
+  return true;
+}
+
+/* Surrogates are written as if they were characters. */
+static char *put_utf8(char *out, unsigned c) {
+  if (c < 0x80) {
+    *out = (char)c;
+    return out + 1;
+  }
+  size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+  for (size_t i = n - 1; i > 0; i--, c >>= 6) out[i] = (char)(0x80 | (c & 0x3F));
+  out[0] = (char)((n == 2 ? 0xC0 : n == 3 ? 0xE0 : 0xF0) | c);
+  return out + n;
+}
+
+/* Writes what the escape at *s stands for, and goes behind it. */
+static char *put_escape(char *out, const char **s, const char *end) {
+  const char *byte = short_escape((*s)[1]);
+  if (byte) {
+    *s += 2;
+    *out = *byte;
+    return out + 1;
+  }
+  int unit = code_unit(*s, end), low = is_high(unit) ? code_unit(*s + 6, end) : -1;
+  *s += is_low(low) ? 12 : 6;
+  if (!is_low(low)) return put_utf8(out, (unsigned)unit);
+  return put_utf8(out, 0x10000u + (((unsigned)unit - 0xD800u) << 10) + ((unsigned)low - 0xDC00u));
+}
+
+/* ---- Strings -------------------------------------------------------------------------------- */
+
+bool cx_token_read_string(cx_tokens *t, cx_span *inside, bool *escaped) {
+  const char *from = ++t->s;
+  *escaped = false;
+  for (;;) {
+    t->s = cx_token_skip_plain(t->s, t->end);
+    if (t->s == t->end) return cx_token_refuse(t, "the text ends within a string");
+    unsigned char c = (unsigned char)*t->s;
+    if (c == '"') break;
+    if (c < ' ') return cx_token_refuse(t, "a raw control character in a string");
+    if (c == '\\') *escaped = true;
+    if (!(c == '\\' ? read_escape(t) : read_characters(t))) return false;
+  }
+  *inside = (cx_span){from, (size_t)(t->s++ - from)};
+  return true;
+}
+
+size_t cx_token_unescape(cx_span inside, char *out) {
+  const char *s = inside.at, *end = s + inside.n, *escape;
+  char *to = out;
+  while ((escape = memchr(s, '\\', (size_t)(end - s)))) {
+    to = mempcpy(to, s, (size_t)(escape - s));
+    s = escape;
+    to = put_escape(to, &s, end);
+  }
+  to = mempcpy(to, s, (size_t)(end - s));
+  return (size_t)(to - out);
+}
+
+int cx_token_unquote(cx_span literal, cx_buf *into, cx_span *text) {
+  *text = (cx_span){literal.at + 1, literal.n - 2};
+  if (!memchr(text->at, '\\', text->n)) return 0;
+  char *room = cx_buf_room(into, text->n);
+  if (!room) return CX_EMEMORY;
+  *text = (cx_span){room, cx_token_unescape(*text, room)};
+  cx_buf_added(into, text->n);
+  return 0;
+}
+
+/* ---- Numbers: their form -------------------------------------------------------------------- */
+
+enum { SURE_DIGITS = 19 };                   /* that many always fit 64 bits */
+static const int64_t far = 1000000000000000; /* beyond the digits of any text */
+
+static bool is_digit(const cx_tokens *t) { return t->s < t->end && *t->s >= '0' && *t->s <= '9'; }
+
+/* Reads digits and returns how many there were. */
+static size_t read_digits(cx_tokens *t, cx_number *number) {
+  const char *first = t->s;
+  uint64_t digits = number->digits;
+  for (; is_digit(t); t->s++) digits = digits * 10 + (uint64_t)(*t->s - '0');
+  number->digits = digits;
+  number->count += (size_t)(t->s - first);
+  return (size_t)(t->s - first);
+}
+
+static bool read_fraction(cx_tokens *t, cx_number *number) {
+  t->s++;
+  number->places = read_digits(t, number);
+  return number->places > 0 || cx_token_refuse(t, "a number needs a digit behind its point");
+}
+
+static bool read_exponent(cx_tokens *t, cx_number *number) {
+  t->s++;
+  bool negative = cx_token_take(t, '-');
+  if (!negative) cx_token_take(t, '+');
+  if (!is_digit(t)) return cx_token_refuse(t, "a number needs a digit in its exponent");
+  for (; is_digit(t); t->s++)
+    if (number->exponent < far) number->exponent = number->exponent * 10 + (*t->s - '0');
+  if (negative) number->exponent = -number->exponent;
+  return true;
+}
+
+bool cx_token_read_number(cx_tokens *t, cx_number *number) {
+  const char *from = t->s;
+  *number = (cx_number){.is_whole = true};
+  number->negative = cx_token_take(t, '-');
+  const char *first = t->s;
+  if (read_digits(t, number) == 0)
+    return cx_token_refuse(t, number->negative ? "a number without digits" : "a value is missing");
+  if (*first == '0' && number->count > 1) {
+    t->s = first;
+    return cx_token_refuse(t, "a number that begins with a zero");
+  }
+  const char *behind = t->s;
+  if (cx_token_is_at(t, '.') && !read_fraction(t, number)) return false;
+  if ((cx_token_is_at(t, 'e') || cx_token_is_at(t, 'E')) && !read_exponent(t, number)) return false;
+  number->is_whole = t->s == behind;
+  number->text = (cx_span){from, (size_t)(t->s - from)};
+  return true;
+}
+
+/* ---- Numbers: their value ------------------------------------------------------------------- */
+
+static bool to_integer(uint64_t digits, bool negative, int64_t *value) {
+  if (digits > (uint64_t)INT64_MAX + negative) return false;
+  *value = (int64_t)(negative ? 0 - digits : digits);
+  return true;
+}
+
+bool cx_number_integer(const cx_number *number, int64_t *value) {
+  return number->count <= SURE_DIGITS && to_integer(number->digits, number->negative, value);
+}
+
+/* 767 digits tell any double from its neighbours' middle (IEEE 754, binary64). Of those behind,
+ * only whether one is not zero matters. */
+enum { KEPT = 800 };
+
+/* A number as digits * 10^exponent, without zeros at either end of the digits. */
+typedef struct {
+  size_t count;
+  int64_t exponent;
+  char digits[KEPT + 1];
+} decimal;
+
+static void make_decimal(const cx_number *number, decimal *d) {
+  size_t left = number->count;
+  int64_t exponent = number->exponent - (int64_t)number->places;
+  bool is_more = false;
+  d->count = 0;
+  for (const char *s = number->text.at; left > 0; s++) {
+    if (*s < '0' || *s > '9') continue;
+    left--;
+    if (d->count < KEPT && (*s != '0' || d->count > 0)) {
+      d->digits[d->count++] = *s;
+      d->exponent = exponent + (int64_t)left;
+    } else if (*s != '0') {
+      is_more = true;
+    }
+  }
+  if (is_more) {
+    d->digits[d->count++] = '1';
+    d->exponent--;
+  }
+  for (; d->count > 0 && d->digits[d->count - 1] == '0'; d->count--) d->exponent++;
+  if (d->count == 0) d->exponent = 0;
+}
+
+bool cx_number_value(const cx_number *number, int64_t *value) {
+  decimal d;
+  uint64_t digits = 0;
+  make_decimal(number, &d);
+  if (d.exponent < 0 || (int64_t)d.count + d.exponent > SURE_DIGITS) return false;
+  for (size_t i = 0; i < d.count; i++) digits = digits * 10 + (uint64_t)(d.digits[i] - '0');
+  for (int64_t i = 0; i < d.exponent; i++) digits *= 10;
+  return to_integer(digits, number->negative, value);
+}
+
+/* A whole number and an exponent, so that no locale's point is needed. */
+static double slow_real(const cx_number *number) {
+  decimal d;
+  char text[KEPT + 32];
+  make_decimal(number, &d);
+  int64_t exponent = d.exponent > 9999 ? 9999 : d.exponent < -9999 ? -9999 : d.exponent;
+  snprintf(text, sizeof text, "%.*se%" PRId64, (int)d.count, d.digits, exponent);
+  double value = d.count > 0 ? strtod(text, NULL) : 0;
+  return number->negative ? -value : value;
+}
+
+double cx_number_real(const cx_number *number) {
+  static const double powers[] = {1,    1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                  1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  int64_t exponent = number->exponent - (int64_t)number->places;
+  bool is_exact = number->count <= SURE_DIGITS && number->digits <= UINT64_C(1) << 53;
+  if (!is_exact || exponent < -22 || exponent > 22) return slow_real(number);
+  /* Both are exact, so that the result is rounded once, as it should be. */
+  double value = (double)number->digits;
+  value = exponent < 0 ? value / powers[-exponent] : value * powers[exponent];
+  return number->negative ? -value : value;
+}
