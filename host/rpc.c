@@ -8,19 +8,14 @@
 
 #include "err.h"
 #include "json.h"
+#include "token.h"
 
 enum { WINDOW = 64, FIRST_BUCKETS = 64, KEPT = 64 * 1024 };
 
 /* ---- Reading the outer object -------------------------------------------------------------- */
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
-static const char *skip_space(const char *s, const char *end) {
-  while (s < end && is_space(*s)) s++;
-  return s;
-}
-
-/* `s` stands at the quote; behind the closing one, or NULL. */
+/* `s` stands at the quote; behind the closing one, or NULL. What is between them is not looked at.
+ */
 static const char *skip_string(const char *s, const char *end) {
   for (s++; (s = memchr(s, '"', (size_t)(end - s))); s++) {
     const char *before = s;
@@ -53,31 +48,28 @@ static const char *skip_value(const char *s, const char *end) {
   if (*s == '"') return skip_string(s, end);
   if (*s == '{' || *s == '[') return skip_brackets(s, end);
   const char *start = s;
-  while (s < end && !is_space(*s) && !strchr(",}]:\"", *s)) s++;
+  while (s < end && !cx_token_is_space(*s) && !strchr(",}]:\"", *s)) s++;
   return s > start ? s : NULL;
 }
 
-/* The bytes that a JSON string literal stands for. They rarely differ from what is between its
- * quotes, but a method may be written with escapes, and must not pass for another one. */
+static cx_tokens tokens_of(cx_span text) {
+  return (cx_tokens){.start = text.at, .s = text.at, .end = text.at + text.n, .takes_halves = true};
+}
+
+/* Reads a string and what it stands for. That rarely differs from what is between its quotes, but a
+ * method may be written with escapes, and must not pass for another one. */
+static int read_text(cx_tokens *t, cx_buf *scratch, cx_span *text) {
+  const char *from = t->s;
+  bool escaped;
+  if (!cx_token_read_string(t, text, &escaped)) return CX_EJSON;
+  if (!escaped) return 0;
+  cx_buf_drop(scratch, scratch->len);
+  return cx_token_unquote((cx_span){from, (size_t)(t->s - from)}, scratch, text);
+}
+
 static int unquote(cx_span literal, cx_buf *scratch, cx_span *text) {
-  *text = (cx_span){literal.at + 1, literal.n - 2};
-  if (!memchr(text->at, '\\', text->n)) return 0;
-  cx_json json;
-  int rc = cx_json_parse(&json, literal.at, literal.n);
-  if (rc != 0) return rc;
-  const char *bytes;
-  size_t n;
-  cx_json_kind kind;
-  cx_buf own = {0};
-  rc = cx_json_string(&json, json.root->valuestring, &own, &bytes, &n, &kind);
-  if (rc == 0) {
-    cx_buf_drop(scratch, scratch->len);
-    rc = cx_buf_add(scratch, bytes, n);
-  }
-  *text = (cx_span){cx_buf_bytes(scratch), n};
-  cx_buf_free(&own);
-  cx_json_free(&json);
-  return rc;
+  cx_tokens t = tokens_of(literal);
+  return read_text(&t, scratch, text);
 }
 
 typedef struct {
@@ -97,61 +89,33 @@ static cx_span *member(envelope *e, cx_span key) {
   return NULL;
 }
 
-/* Reads `"key": value` and returns what stands behind it, or NULL. */
-static const char *read_member(const char *s, const char *end, envelope *e, cx_buf *scratch) {
+/* Reads `"key": value`. */
+static bool read_member(cx_tokens *t, envelope *e, cx_buf *scratch) {
   cx_span key;
-  if (s == end || *s != '"') return NULL;
-  const char *behind = skip_string(s, end);
-  if (!behind || unquote((cx_span){s, (size_t)(behind - s)}, scratch, &key) != 0) return NULL;
+  if (!cx_token_is_at(t, '"') || read_text(t, scratch, &key) != 0) return false;
   cx_span *slot = member(e, key);
-  s = skip_space(behind, end);
-  if (s == end || *s != ':') return NULL;
-  s = skip_space(s + 1, end);
-  behind = skip_value(s, end);
-  if (behind && slot && slot->n == 0) *slot = (cx_span){s, (size_t)(behind - s)};
-  return behind;
+  if (!cx_token_read_colon(t)) return false;
+  const char *from = t->s, *behind = skip_value(from, t->end);
+  if (!behind) return false;
+  if (slot && slot->n == 0) *slot = (cx_span){from, (size_t)(behind - from)};
+  t->s = behind;
+  return true;
 }
 
-static int read_envelope(const char *s, const char *end, envelope *e, cx_buf *scratch) {
-  s = skip_space(s, end);
-  if (s == end || *s != '{') return CX_EJSON;
-  s = skip_space(s + 1, end);
-  bool more = s < end && *s != '}';
-  while (more) {
-    s = read_member(s, end, e, scratch);
-    if (!s) return CX_EJSON;
-    s = skip_space(s, end);
-    more = s < end && *s == ',';
-    if (more) s = skip_space(s + 1, end);
-  }
-  if (s == end || *s != '}') return CX_EJSON;
-  return skip_space(s + 1, end) == end ? 0 : CX_EJSON;
-}
-
-static const char *skip_digits(const char *s, const char *end) {
-  while (s < end && *s >= '0' && *s <= '9') s++;
-  return s;
+static int read_envelope(cx_span line, envelope *e, cx_buf *scratch) {
+  cx_tokens t = tokens_of(line);
+  cx_token_skip_space(&t);
+  if (!cx_token_take(&t, '{')) return CX_EJSON;
+  bool more = !cx_token_take_empty(&t, '}');
+  while (more)
+    if (!read_member(&t, e, scratch) || !cx_token_read_next(&t, '}', &more)) return CX_EJSON;
+  return cx_token_read_end(&t) ? 0 : CX_EJSON;
 }
 
 static bool is_number(cx_span text) {
-  const char *s = text.at, *end = s + text.n;
-  if (s < end && *s == '-') s++;
-  const char *digits = s;
-  s = skip_digits(s, end);
-  if (s == digits || (*digits == '0' && s > digits + 1)) return false;
-  if (s < end && *s == '.') {
-    digits = s + 1;
-    s = skip_digits(digits, end);
-    if (s == digits) return false;
-  }
-  if (s < end && (*s == 'e' || *s == 'E')) {
-    s++;
-    if (s < end && (*s == '+' || *s == '-')) s++;
-    digits = s;
-    s = skip_digits(digits, end);
-    if (s == digits) return false;
-  }
-  return s == end;
+  cx_tokens t = tokens_of(text);
+  cx_number number;
+  return cx_token_read_number(&t, &number) && t.s == t.end;
 }
 
 /* An id goes back as it came: what is no JSON would make our answer none. */
@@ -181,7 +145,7 @@ int cx_rpc_read(cx_rpc_message *message, const char *line, size_t n, cx_buf *scr
   envelope e = {0};
   memset(message, 0, sizeof *message);
   message->line = (cx_span){line, n};
-  int rc = read_envelope(line, line + n, &e, scratch);
+  int rc = read_envelope(message->line, &e, scratch);
   return rc ? rc : classify(message, &e, scratch);
 }
 
