@@ -25,12 +25,12 @@ LINT_PACKAGES = clang-format clang-tidy lua-check
 
 # ---- Names ----------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings
-PKG  := lua5.4-luv lua5.4 libuv libcjson
+PKG  := lua5.4-luv lua5.4 libuv
 LIBS := $(shell pkg-config --libs $(PKG) 2>/dev/null) -lm
 # The program has Lua inside, as Debian's lua5.4 does, and libuv, which saves a seventh of its start:
 # all of them, since C modules call what we do not. The library shares those of whoever embeds it.
 PROGRAM_LIBS := -Wl,-Bstatic -llua5.4-luv -Wl,--whole-archive -llua5.4 -luv_a -Wl,--no-whole-archive \
-                -Wl,-Bdynamic -lcjson -lm -ldl
+                -Wl,-Bdynamic -lm -ldl
 INC  := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(PKG) 2>/dev/null)) \
         -isystem /usr/include/lua5.4
 DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
@@ -228,14 +228,16 @@ valgrind: deps ## C tests and the specs of the spine under valgrind
 	  SPEC_TIMEOUT=3600
 
 FUZZ_SECONDS ?= 30
-PARSERS      := lines token json scan rpc envelope buf err
-fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each
+FUZZED       := lines json scan parse rpc
+PARSERS      := $(patsubst %,host/%.c,lines token json scan rpc envelope buf err) \
+                $(patsubst %,bindings/%.c,json parse bind)
+fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each; FUZZED=scan for one
 	$(call need,clang libclang-rt-dev)
 	@mkdir -p $(BUILD)/fuzz
-	@for t in lines json scan rpc; do \
+	@for t in $(FUZZED); do \
 	  mkdir -p $(BUILD)/fuzz/$$t.corpus && \
 	  clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DIALECT) \
-	    -o $(BUILD)/fuzz/$$t tests/fuzz/$${t}_fuzz.c $(PARSERS:%=host/%.c) -lcjson && \
+	    -o $(BUILD)/fuzz/$$t tests/fuzz/$${t}_fuzz.c $(PARSERS) -lcjson -llua5.4 && \
 	  $(BUILD)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
 	    -artifact_prefix=$(BUILD)/fuzz/$$t- $(BUILD)/fuzz/$$t.corpus || exit 1; done
 
@@ -281,7 +283,7 @@ install: all ## to PREFIX, below DESTDIR
 	ln -sf libcodexlua.so.0 $(D)/lib/libcodexlua.so
 	mkdir -p $(D)/lib/pkgconfig $(D)/lib/codex-lua/codex/core $(SHARE)/codex-lua
 	printf '%s\n' 'Name: codex-lua' 'Description: Lua that drives Codex' 'Version: $(VERSION)' \
-	  'Requires: lua5.4 libuv' 'Requires.private: lua5.4-luv libcjson' \
+	  'Requires: lua5.4 libuv' 'Requires.private: lua5.4-luv' \
 	  'Libs: -L$(PREFIX)/lib -lcodexlua' 'Cflags: -I$(PREFIX)/include' \
 	  > $(D)/lib/pkgconfig/codex-lua.pc
 	install -m 644 $(MODULES) $(D)/lib/codex-lua/codex/core

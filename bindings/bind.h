@@ -88,8 +88,8 @@ void cx_bind_call(cx_env *env, int ref, cx_bind_push push, void *arg);
 /* Pushes the bytes as a string and frees the buffer, also where that raises an error. */
 void cx_bind_push_buf(lua_State *L, cx_buf *buf);
 
-/* Pushes what the JSON text says, as codex.json.decode does. 0, or CX_EJSON, CX_EDEPTH, CX_EMEMORY
- * with nothing pushed. codex.core.json must be open. */
+/* Pushes what the JSON text says, as codex.json.decode does. 0, or CX_EJSON, CX_EDEPTH, CX_ETOOMANY
+ * with nothing pushed; raises an error without memory. codex.core.json must be open. */
 int cx_bind_push_json(lua_State *L, const char *text, size_t n);
 
 /* Pushes nil, the name of the code and a text: how every binding returns failure. Returns 3. */

@@ -1,5 +1,4 @@
-/* JSON for Lua. Reading goes through cJSON (see json.h); writing does not, because cJSON's printer
- * cannot carry NUL, 64-bit integers or duplicate keys, and a Lua table needs no tree in between.
+/* JSON for Lua: the module, and what writes. parse.c reads.
  *
  * What a Lua table cannot say is kept beside it: arrays carry a metatable, null is a light
  * userdata, integers beyond 64 bits are a codex.json.number with their text, and the later ones of
@@ -17,33 +16,64 @@
 #include "modules.h"
 #include "parse.h"
 
-static const char array_type[] = "codex.json.array";
-static const char object_type[] = "codex.json.object";
-static const char number_type[] = "codex.json.number";
 static const char box_type[] = "codex.json.box";
-enum { MAX_DEPTH = 1000, PRESIZED = 1 << 20, FEW_KEYS = 16, MAX_VALUES = 1 << 20 };
+enum { MAX_DEPTH = CX_PARSE_DEPTH, PRESIZED = 1 << 20, FEW_KEYS = 16, MAX_VALUES = 1 << 20 };
 
 /* ---- Reading ------------------------------------------------------------------------------ */
 
-/* Owns what must not leak when Lua raises an error in the middle. */
+static size_t opt_max_values(lua_State *L) {
+  if (!lua_istable(L, 2)) return MAX_VALUES;
+  lua_Integer most = cx_opt_integer(L, 2, "max_values", MAX_VALUES);
+  if (most < 1) luaL_error(L, "option 'max_values' must be 1 or more");
+  return (size_t)most;
+}
+
+static void push_message(lua_State *L, int rc, const cx_fault *fault) {
+  lua_Integer at = (lua_Integer)fault->at + 1;
+  const char *text = cx_err_text(rc);
+  if (rc == CX_EJSON)
+    lua_pushfstring(L, "%s: %s (near byte %I)", text, fault->what, at);
+  else if (rc == CX_EDEPTH)
+    lua_pushfstring(L, "%s (near byte %I)", text, at);
+  else
+    lua_pushstring(L, text);
+}
+
+/* decode(text [, { max_values = }]) -> value | nil, message, name */
+static int json_decode(lua_State *L) {
+  size_t n;
+  cx_fault fault;
+  const char *text = luaL_checklstring(L, 1, &n);
+  size_t max_values = opt_max_values(L);
+  lua_settop(L, 1);
+  int rc = cx_parse_json(L, text, n, max_values, &fault);
+  if (rc == 0) return 1;
+  lua_pushnil(L);
+  push_message(L, rc, &fault);
+  lua_pushstring(L, cx_err_name(rc));
+  return 3;
+}
+
+int cx_bind_push_json(lua_State *L, const char *text, size_t n) {
+  cx_fault fault;
+  return cx_parse_json(L, text, n, MAX_VALUES, &fault);
+}
+
+/* ---- Writing ------------------------------------------------------------------------------ */
+
+/* Owns the text that is being written, so that it does not leak when Lua raises an error. */
 typedef struct {
-  cx_json json;
-  cx_buf scratch;
+  cx_buf text;
 } box;
 
 static const char box_key = 'b'; /* in the registry: the box that nobody uses */
 
-static void box_empty(box *b) {
-  cx_json_free(&b->json);
-  cx_buf_free(&b->scratch);
-}
-
 static int box_gc(lua_State *L) {
-  box_empty(luaL_checkudata(L, 1, box_type));
+  cx_buf_free(&((box *)luaL_checkudata(L, 1, box_type))->text);
   return 0;
 }
 
-/* Pushes a box for as long as it is used. Code in the middle of a walk, a finalizer say, may come
+/* Pushes a box for as long as it is used. Code in the middle of writing, a finalizer say, may come
  * here again: it gets another one. One that is left behind by an error is collected. */
 static box *take_box(lua_State *L) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &box_key) == LUA_TUSERDATA) {
@@ -59,174 +89,6 @@ static void give_box(lua_State *L, int index) {
   lua_pushvalue(L, index);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &box_key);
 }
-
-static void push_value(lua_State *L, box *b, const cJSON *item);
-
-/* An integer in decimal: a Lua integer where it fits, otherwise its text. */
-static void push_numeral(lua_State *L, const char *text) {
-  if (lua_stringtonumber(L, text)) {
-    if (lua_isinteger(L, -1)) return;
-    lua_pop(L, 1);
-  }
-  lua_createtable(L, 1, 0);
-  lua_pushstring(L, text);
-  lua_rawseti(L, -2, 1);
-  luaL_setmetatable(L, number_type);
-}
-
-static void push_string(lua_State *L, box *b, const char *raw) {
-  if (!b->json.rewritten) {
-    lua_pushlstring(L, raw, strlen(raw)); /* lua_pushstring has a cache that only costs here */
-    return;
-  }
-  const char *bytes;
-  size_t n;
-  cx_json_kind kind;
-  if (cx_json_string(&b->json, raw, &b->scratch, &bytes, &n, &kind) != 0)
-    luaL_error(L, "out of memory");
-  if (kind == CX_JSON_NUMERAL)
-    push_numeral(L, bytes);
-  else
-    lua_pushlstring(L, bytes, n);
-}
-
-/* How many children there are: a table made in its size is not rehashed while it fills. */
-static int count(const cJSON *item) {
-  int n = 0;
-  for (const cJSON *child = item->child; child && n < PRESIZED; child = child->next) n++;
-  return n;
-}
-
-static void push_array(lua_State *L, box *b, const cJSON *item) {
-  lua_createtable(L, count(item), 0);
-  lua_Integer n = 0;
-  for (const cJSON *child = item->child; child; child = child->next) {
-    push_value(L, b, child);
-    lua_rawseti(L, -2, ++n);
-  }
-  luaL_setmetatable(L, array_type);
-}
-
-/* Stack: object, key, value. Moves the pair to the list of duplicates of the object. */
-static void keep_duplicate(lua_State *L) {
-  int object = lua_gettop(L) - 2;
-  if (!lua_getmetatable(L, object)) {
-    lua_newtable(L);
-    lua_pushstring(L, object_type);
-    lua_setfield(L, -2, "__name");
-    lua_newtable(L);
-    lua_setfield(L, -2, "duplicates");
-    lua_pushvalue(L, -1);
-    lua_setmetatable(L, object);
-  }
-  lua_getfield(L, -1, "duplicates");
-  lua_createtable(L, 2, 0);
-  lua_pushvalue(L, object + 1);
-  lua_rawseti(L, -2, 1);
-  lua_pushvalue(L, object + 2);
-  lua_rawseti(L, -2, 2);
-  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-  lua_settop(L, object);
-}
-
-static void push_object(lua_State *L, box *b, const cJSON *item) {
-  lua_createtable(L, 0, count(item));
-  for (const cJSON *child = item->child; child; child = child->next) {
-    push_string(L, b, child->string);
-    push_value(L, b, child);
-    lua_pushvalue(L, -2);
-    bool taken = lua_rawget(L, -4) != LUA_TNIL;
-    lua_pop(L, 1);
-    if (taken)
-      keep_duplicate(L);
-    else
-      lua_rawset(L, -3);
-  }
-}
-
-static void push_number(lua_State *L, double value) {
-  if (value == floor(value) && fabs(value) <= 9007199254740992.0)
-    lua_pushinteger(L, (lua_Integer)value);
-  else
-    lua_pushnumber(L, value);
-}
-
-static void push_value(lua_State *L, box *b, const cJSON *item) {
-  luaL_checkstack(L, 8, "JSON");
-  switch (item->type & 0xFF) {
-  case cJSON_False:
-    lua_pushboolean(L, 0);
-    break;
-  case cJSON_True:
-    lua_pushboolean(L, 1);
-    break;
-  case cJSON_Number:
-    push_number(L, item->valuedouble);
-    break;
-  case cJSON_String:
-    push_string(L, b, item->valuestring);
-    break;
-  case cJSON_Array:
-    push_array(L, b, item);
-    break;
-  case cJSON_Object:
-    push_object(L, b, item);
-    break;
-  default:
-    lua_pushlightuserdata(L, NULL);
-  }
-}
-
-/* Pushes the value; or nothing, and returns CX_EJSON, CX_EDEPTH, CX_ETOOMANY or CX_EMEMORY. */
-static int read_text(lua_State *L, box *b, const char *text, size_t n, size_t max_values) {
-  box_empty(b);
-  cx_parse how = {array_type, &b->scratch, max_values};
-  int rc = cx_parse_json(L, text, n, &how);
-  cx_buf_free(&b->scratch);
-  if (rc != CX_EJSON) return rc;
-  if (cx_json_is_vast(text, n, max_values)) return CX_ETOOMANY;
-  rc = cx_json_parse(&b->json, text, n);
-  if (rc != 0) return rc;
-  push_value(L, b, b->json.root);
-  box_empty(b);
-  return 0;
-}
-
-static size_t opt_max_values(lua_State *L) {
-  if (!lua_istable(L, 2)) return MAX_VALUES;
-  lua_Integer most = cx_opt_integer(L, 2, "max_values", MAX_VALUES);
-  if (most < 1) luaL_error(L, "option 'max_values' must be 1 or more");
-  return (size_t)most;
-}
-
-/* decode(text [, { max_values = }]) -> value | nil, message, name */
-static int json_decode(lua_State *L) {
-  size_t n;
-  const char *text = luaL_checklstring(L, 1, &n);
-  size_t max_values = opt_max_values(L);
-  lua_settop(L, 1);
-  box *b = take_box(L);
-  int rc = read_text(L, b, text, n, max_values);
-  give_box(L, 2);
-  if (rc == 0) return 1;
-  lua_pushnil(L);
-  if (rc == CX_ETOOMANY)
-    lua_pushstring(L, cx_err_text(rc));
-  else
-    lua_pushfstring(L, "%s (near byte %d)", cx_err_text(rc), (int)b->json.fail_offset + 1);
-  lua_pushstring(L, cx_err_name(rc));
-  return 3;
-}
-
-int cx_bind_push_json(lua_State *L, const char *text, size_t n) {
-  int rc = read_text(L, take_box(L), text, n, MAX_VALUES);
-  int index = rc == 0 ? -2 : -1;
-  give_box(L, index);
-  lua_remove(L, index);
-  return rc;
-}
-
-/* ---- Writing ------------------------------------------------------------------------------ */
 
 typedef struct {
   lua_State *L;
@@ -412,9 +274,9 @@ static void write_table(writer *w) {
     lua_pop(L, 1);
   }
   lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
-  if (name && strcmp(name, number_type) == 0) {
+  if (name && strcmp(name, CX_JSON_NUMBER) == 0) {
     write_numeral(w);
-  } else if (n > 0 || (name && strcmp(name, array_type) == 0)) {
+  } else if (n > 0 || (name && strcmp(name, CX_JSON_ARRAY) == 0)) {
     write_array(w, n);
   } else {
     write_object(w);
@@ -455,7 +317,7 @@ static int json_encode(lua_State *L) {
     if (cx_opt_bool(L, 2, "repair", false)) w.care = CX_JSON_REPAIR;
   }
   lua_settop(L, 1);
-  w.out = &take_box(L)->scratch;
+  w.out = &take_box(L)->text;
   lua_pushvalue(L, 1);
   write_value(&w);
   lua_pushlstring(L, cx_buf_bytes(w.out), w.out->len);
@@ -470,7 +332,7 @@ static int json_array(lua_State *L) {
   lua_settop(L, 1);
   if (lua_isnil(L, 1)) lua_newtable(L);
   luaL_checktype(L, -1, LUA_TTABLE);
-  luaL_setmetatable(L, array_type);
+  luaL_setmetatable(L, CX_JSON_ARRAY);
   return 1;
 }
 
@@ -478,7 +340,7 @@ static int json_object(lua_State *L) {
   lua_settop(L, 1);
   if (lua_isnil(L, 1)) lua_newtable(L);
   luaL_checktype(L, -1, LUA_TTABLE);
-  luaL_setmetatable(L, object_type);
+  luaL_setmetatable(L, CX_JSON_OBJECT);
   return 1;
 }
 
@@ -515,9 +377,9 @@ static void add_mark(lua_State *L, const char *name, const luaL_Reg *meta) {
 }
 
 int luaopen_codex_core_json(lua_State *L) {
-  add_mark(L, array_type, plain_meta);
-  add_mark(L, object_type, plain_meta);
-  add_mark(L, number_type, number_meta);
+  add_mark(L, CX_JSON_ARRAY, plain_meta);
+  add_mark(L, CX_JSON_OBJECT, plain_meta);
+  add_mark(L, CX_JSON_NUMBER, number_meta);
   add_mark(L, box_type, box_meta);
   luaL_newlib(L, functions);
   lua_pushlightuserdata(L, NULL);

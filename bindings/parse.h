@@ -1,4 +1,4 @@
-/* JSON text to Lua values in one pass, for what is ordinary. */
+/* JSON text to Lua values in one pass. */
 #ifndef CX_PARSE_H
 #define CX_PARSE_H
 
@@ -6,18 +6,24 @@
 
 #include <lua.h>
 
-#include "buf.h"
+#include "token.h"
 
-typedef struct cx_parse {
-  const char *array_type; /* names the metatable of arrays */
-  cx_buf *scratch;        /* stays the caller's, also when an error is raised */
-  size_t max_values;
-} cx_parse;
+/* Containers within containers. */
+enum { CX_PARSE_DEPTH = 1000 };
 
-/* Pushes the value and returns 0. Or pushes nothing: CX_ETOOMANY, or CX_EJSON where the text is not
- * JSON or holds what only the long way through cJSON tells (see json.h): special escapes, numbers
- * with an exponent or many digits, duplicate keys, deep nesting. Raises an error only for want of
- * memory. */
-int cx_parse_json(lua_State *L, const char *text, size_t n, const cx_parse *how);
+/* The marks of what a Lua table cannot say: metatables in the registry, which must be there. */
+#define CX_JSON_ARRAY "codex.json.array"
+#define CX_JSON_OBJECT "codex.json.object"
+#define CX_JSON_NUMBER "codex.json.number"
+
+/* Pushes the value of a whole text, which stays the caller's: null is a light userdata, an array
+ * has its mark, an integer beyond 64 bits is a table with its text and the mark of a number. Of
+ * equal names the first counts; the later ones are listed in `duplicates` of a metatable of their
+ * object's own. Half of a surrogate pair becomes three bytes; see token.h.
+ *
+ * Returns 0. Or pushes nothing, fills *fault in and returns CX_EJSON, CX_EDEPTH, or CX_ETOOMANY for
+ * more than `max_values` values, which is told before they take memory. Where memory or the stack
+ * of Lua runs out an error is raised, and nothing leaks: all memory that it takes is Lua's. */
+int cx_parse_json(lua_State *L, const char *text, size_t n, size_t max_values, cx_fault *fault);
 
 #endif

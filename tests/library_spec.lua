@@ -104,6 +104,16 @@ describe("what is built", function()
   end)
 end)
 
+describe("what is built", function()
+  it("reads JSON itself", function()
+    for _, name in ipairs { "codex-lua", "libcodexlua.so", "lib/codex/core/http.so" } do
+      local path = build .. "/" .. name
+      assert.is_nil(output("readelf", "-W", "-d", path):find("cjson", 1, true), name)
+      assert.is_nil(table.concat(symbols(path, "undefined"), " "):find "cJSON_", name)
+    end
+  end)
+end)
+
 describe("a loadable module", function()
   for _, name in ipairs { "http", "httpd", "ws", "edit" } do
     it("offers one function, and needs nothing of the program but Lua: " .. name, function()

@@ -338,11 +338,11 @@ describe("codex-lua notify", function()
     end
   end)
 
-  it("hands over text that is no UTF-8 as it is, and writes it down as what can be read", function()
+  it("hands over text that is no UTF-8 with U+FFFD in its place, and writes it down so", function()
     hook_file("a.lua", recorder "event.last_assistant_message")
     hook_file("b.lua", "return function(event) error(event.last_assistant_message, 0) end")
     run { '{"type":"agent-turn-complete","last-assistant-message":"\xff\xfe"}' }
-    assert.equal("\xff\xfe\n", seen())
+    assert.equal("\u{fffd}\u{fffd}\n", seen())
     assert.same({ true, "\u{fffd}\u{fffd}" }, { log()[1].ok, log()[2].why })
   end)
 

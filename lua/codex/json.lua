@@ -9,11 +9,12 @@ local core = require "codex.core.json"
 ---@field repair? boolean
 
 return {
-  --- Reads one JSON text. Null becomes `json.null`, arrays carry a mark so that an empty one stays
-  --- an array. Of duplicate keys the first counts; the later ones are in `json.duplicates(object)`.
+  --- Reads one JSON text as RFC 8259 has it, in UTF-8. Null becomes `json.null`, arrays carry a
+  --- mark so that an empty one stays an array. Of duplicate keys the first counts; the later ones
+  --- are in `json.duplicates(object)`. Integers beyond 64 bits keep their text.
   --- Nesting is limited to 1000 levels, and there may be a million values (1 << 20) unless
   --- `max_values` allows more: "[[],[],...]" takes thirty times its bytes in memory. Where it is
-  --- not read: nil, what is wrong, and EJSON, EDEPTH, ETOOMANY or EMEMORY.
+  --- not read: nil, what is wrong and at which byte, and EJSON, EDEPTH or ETOOMANY.
   ---@type fun(text: string, options?: { max_values?: integer }): any, string?, string?
   decode = core.decode,
   --- Writes a value with its keys sorted. Raises an error for what JSON cannot say: functions, NaN,

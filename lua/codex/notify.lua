@@ -381,13 +381,20 @@ end
 ---@async
 function M.listen(...) return require("codex.wakeup").listen(...) end
 
---- The payload that a text holds.
+--- The text with U+FFFD in place of what is no UTF-8.
+local function with_unicode(text)
+  return (json.decode(json.encode(text, { repair = true })))
+end
+
+--- The payload that a text holds. Bytes that are no UTF-8, which a program in between may have
+--- made of it, become U+FFFD: nobody should miss the end of a turn for them.
 ---@param text? string
 ---@return table?
 ---@return codex.Error? error of kind `protocol`
 function M.decode(text)
   if not text or text == "" then return nil, E.new("protocol", "there is no payload") end
-  local payload, _, message = json.decode(text)
+  local payload, message = json.decode(text)
+  if payload == nil then payload = json.decode(with_unicode(text)) end
   if type(payload) == "table" and getmetatable(payload) ~= getmetatable(json.array()) then
     return payload
   end
