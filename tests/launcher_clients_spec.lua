@@ -165,6 +165,25 @@ describe("a client that is gone", function()
     end)
   end)
 
+  it("leaves what is said of its threads to nobody, until one asks for them", function()
+    with_launcher({}, function(connect)
+      local gone, stays <close> = connect "gone", connect "stays"
+      local other <close> = connect "other"
+      gone:request(1, "thread/start", { name = "t" })
+      gone:close()
+      stays:notification "unsubscribed"
+      flood(stays, 1, "t", 2)
+      stays:answer(1)
+      assert.is_false(stays:has "noise")
+      stays:request(2, "thread/start", { name = "t" })
+      flood(stays, 3, "t", 2)
+      stays:answer(3)
+      read_noise(stays, 2)
+      other:request(1, "flood", { count = 0 })
+      assert.is_false(other:has "noise")
+    end)
+  end)
+
   it("does not keep a thread that was opened for it meanwhile", function()
     with_launcher({}, function(connect)
       local gone, stays <close> = connect "gone", connect "stays"

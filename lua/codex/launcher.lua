@@ -731,7 +731,7 @@ function M.open(given)
   local decides = #policies > 0 or given.strict or false
   local session = setmetatable({
     _fronts = {}, _routes = {}, _asked = {}, _threads = {}, _items = items.new(), _numbers = 0,
-    _held = {}, _opened = {}, _own_requests = 0, _settled = {},
+    _held = {}, _opened = {}, _left = {}, _own_requests = 0, _settled = {},
     _settled_count = 0,
     _over_signal = async.signal(), _introduction = introduction.new(),
     _recording = given.recording, _audit = given.audit, _strict = given.strict,

@@ -23,16 +23,25 @@ end
 
 -- ---- Who hears of a thread ---------------------------------------------------------------------
 
---- Who is told of a thread: those who opened it or its parent, else everybody.
+local function fronts_with(session, member, thread_id)
+  local list = {}
+  for _, front in ipairs(session._fronts) do
+    if front[member][thread_id] then list[#list + 1] = front end
+  end
+  return list
+end
+
+--- Who is told of a thread: those who opened it or its parent, else everybody. What the server
+--- still says of a thread whose clients are all gone is for whoever has asked for it since.
 ---@param session codex.Session
 ---@param thread_id? any
 ---@return codex.Front[]
 function M.audience(session, thread_id)
-  if #session._fronts < 2 or not thread_id then return session._fronts end
-  local list = {}
-  for _, front in ipairs(session._fronts) do
-    if front.threads[thread_id] then list[#list + 1] = front end
+  if thread_id and session._left[thread_id] then
+    return fronts_with(session, "resuming", thread_id)
   end
+  if #session._fronts < 2 or not thread_id then return session._fronts end
+  local list = fronts_with(session, "threads", thread_id)
   return #list > 0 and list or session._fronts
 end
 
@@ -51,6 +60,7 @@ end
 --- A client hears of a thread from now on, and is asked about it.
 local function join(session, front, thread_id)
   session._opened[thread_id], front.threads[thread_id] = true, true
+  session._left[thread_id] = nil
 end
 
 --- A thread that another one has started is for those who have the other one.
@@ -72,11 +82,13 @@ local function is_wanted(session, thread_id, but)
   return false
 end
 
---- We do not want to hear of a thread any more where no client does.
+--- A client that had this thread is gone. We do not want to hear of the thread any more where no
+--- other client does.
 ---@param session codex.Session
 ---@param thread_id any
 function M.leave(session, thread_id)
   if not session._shared or is_wanted(session, thread_id) then return end
+  session._left[thread_id] = true
   async.spawn(session.request, session, "thread/unsubscribe", { threadId = thread_id })
 end
 
