@@ -202,6 +202,11 @@ asan: deps ## the tests under AddressSanitizer and UBSan, in build/asan
 	@$(ASAN) all core-tests
 	@$(ASAN) suite SPECS="$(ASAN_SPECS)"
 
+misuse: deps ## core modules called with whatever Lua can hold: CORE_CALLS=20000 CORE_RUNS=20 CORE_SEED=1
+	@$(ASAN) all
+	@CORE_CALLS=$(or $(CORE_CALLS),20000) CORE_RUNS=$(or $(CORE_RUNS),20) $(ASAN) suite \
+	  SPECS=tests/core_modules_spec.lua BUSTED="--filter='whatever is called'" SPEC_TIMEOUT=86400
+
 # Each survives what the usual build survives by chance.
 builds: deps ## the C tests as other builds have them: -O0, without inlining, by clang
 	$(call need,clang)
@@ -314,4 +319,4 @@ help: ## this list
 FORCE:
 -include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
 .PHONY: all deps test versions core-tests suite check lint format asan valgrind fuzz differential matrix \
-        torture builds variant interrupts bench demo install uninstall clean help FORCE
+        torture misuse builds variant interrupts bench demo install uninstall clean help FORCE

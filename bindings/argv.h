@@ -6,8 +6,9 @@
 
 #include "proc.h"
 
-/* Reads the list of arguments and the table of options at these indices. Raises an error that names
- * what is wrong. What `options` points to lives as long as the stack's values do. */
+/* Reads the list of arguments and the table of options at these indices, the latter of which it
+ * takes (cx_opt_take). Raises an error that names what is wrong. What `o` points to lives as long
+ * as the stack's values do, of which there are more afterwards. */
 void cx_argv_read(lua_State *L, int list, int options, cx_proc_options *o);
 
 /* Sets the fields of a child's status in the table on top of the stack: pid, exited, code, signal,

@@ -1,6 +1,7 @@
 /* The bridge between core objects and Lua; see bind.h. */
 #include "bind.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "err.h"
@@ -38,6 +39,7 @@ void cx_bind_type(lua_State *L, const char *type, const luaL_Reg *methods, const
 }
 
 void *cx_bind_new(lua_State *L, const char *type, size_t size) {
+  if (cx_bind_env(L)->is_over) luaL_error(L, "the host is closed: there can be no new %s", type);
   void *object = lua_newuserdatauv(L, size, 1);
   memset(object, 0, size);
   luaL_setmetatable(L, type);
@@ -107,23 +109,72 @@ int cx_bind_fail(lua_State *L, int code) {
   return 3;
 }
 
+/* ---- What Lua gives ------------------------------------------------------------------------- */
+
+const char *cx_check_text(lua_State *L, int index) {
+  size_t n;
+  const char *text = luaL_checklstring(L, index, &n);
+  luaL_argcheck(L, strlen(text) == n, index, "it cannot hold a NUL byte");
+  return text;
+}
+
+int cx_check_fd(lua_State *L, int index) {
+  lua_Integer fd = luaL_checkinteger(L, index);
+  luaL_argcheck(L, fd >= 0 && fd <= INT_MAX, index, "not a descriptor");
+  return (int)fd;
+}
+
+const char **cx_bind_vector(lua_State *L) {
+  size_t n = lua_rawlen(L, -1);
+  const char **vector = lua_newuserdatauv(L, (n + 1) * sizeof *vector, 1);
+  lua_insert(L, -2);
+  for (size_t i = 0; i < n; i++) {
+    bool is_string = lua_rawgeti(L, -1, (lua_Integer)i + 1) == LUA_TSTRING;
+    vector[i] = is_string ? lua_tostring(L, -1) : NULL;
+    lua_pop(L, 1);
+  }
+  vector[n] = NULL;
+  lua_setiuservalue(L, -2, 1);
+  return vector;
+}
+
+void cx_opt_take(lua_State *L, int index) {
+  luaL_checktype(L, index, LUA_TTABLE);
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, index);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, -4);
+  }
+  lua_replace(L, index);
+}
+
 static int wrong_type(lua_State *L, const char *name, const char *wanted) {
   return luaL_error(L, "option '%s' must be %s, got %s", name, wanted, luaL_typename(L, -1));
 }
 
 /* Pushes the field; false, with nothing pushed, where it is absent. */
 static bool field(lua_State *L, int index, const char *name) {
-  if (lua_getfield(L, index, name) != LUA_TNIL) return true;
+  lua_pushstring(L, name);
+  if (lua_rawget(L, index) != LUA_TNIL) return true;
   lua_pop(L, 1);
   return false;
 }
 
-/* The string stays alive through the table it was read from. */
-const char *cx_opt_string(lua_State *L, int index, const char *name, const char *fallback) {
-  if (!field(L, index, name)) return fallback;
+const char *cx_opt_bytes(lua_State *L, int index, const char *name, size_t *n) {
+  *n = 0;
+  if (!field(L, index, name)) return NULL;
   if (lua_type(L, -1) != LUA_TSTRING) wrong_type(L, name, "a string");
-  const char *value = lua_tostring(L, -1);
+  const char *value = lua_tolstring(L, -1, n);
   lua_pop(L, 1);
+  return value;
+}
+
+const char *cx_opt_string(lua_State *L, int index, const char *name, const char *fallback) {
+  size_t n;
+  const char *value = cx_opt_bytes(L, index, name, &n);
+  if (!value) return fallback;
+  if (strlen(value) != n) luaL_error(L, "option '%s' cannot hold a NUL byte", name);
   return value;
 }
 
@@ -136,10 +187,21 @@ lua_Integer cx_opt_integer(lua_State *L, int index, const char *name, lua_Intege
   return value;
 }
 
+lua_Integer cx_opt_between(lua_State *L, int index, const char *name, lua_Integer low,
+                           lua_Integer high, lua_Integer fallback) {
+  lua_Integer n = cx_opt_integer(L, index, name, fallback);
+  if (n < low && low == 1) luaL_error(L, "option '%s' must be positive", name);
+  if (n < low && low == 0) luaL_error(L, "option '%s' must not be negative", name);
+  if (n < low || n > high) luaL_error(L, "option '%s' must be between %I and %I", name, low, high);
+  return n;
+}
+
 size_t cx_opt_size(lua_State *L, int index, const char *name, size_t fallback) {
-  lua_Integer n = cx_opt_integer(L, index, name, (lua_Integer)fallback);
-  if (n <= 0) luaL_error(L, "option '%s' must be positive", name);
-  return (size_t)n;
+  return (size_t)cx_opt_between(L, index, name, 1, LUA_MAXINTEGER, (lua_Integer)fallback);
+}
+
+uint64_t cx_opt_ms(lua_State *L, int index, const char *name) {
+  return (uint64_t)cx_opt_between(L, index, name, 0, LUA_MAXINTEGER, 0);
 }
 
 bool cx_opt_bool(lua_State *L, int index, const char *name, bool fallback) {

@@ -49,7 +49,8 @@ typedef struct cx_env {
   cx_limit limit;      /* of what runs */
   const char *modules; /* how the names of chunks begin that are read from our folder */
   cx_log *log;
-  cx_live live;                                                /* the list's head */
+  bool is_over; /* the loop has nobody who would turn it: finalizers may open nothing any more */
+  cx_live live; /* the list's head */
   void (*on_failure)(struct cx_env *env, const char *message); /* a callback raised an error */
 } cx_env;
 
@@ -73,7 +74,7 @@ void cx_limit_hook(lua_State *co, bool each);
 /* Declares a userdata type: its methods, and metamethods of which __gc and __close may be among. */
 void cx_bind_type(lua_State *L, const char *type, const luaL_Reg *methods, const luaL_Reg *meta);
 
-/* A new zeroed userdata of the type, on the stack. */
+/* A new zeroed userdata of the type, on the stack; an error where the environment is over. */
 void *cx_bind_new(lua_State *L, const char *type, size_t size);
 
 /* Pins the value at `index`; cx_bind_unpin sets the reference to LUA_NOREF and may be repeated. */
@@ -95,11 +96,31 @@ int cx_bind_push_json(lua_State *L, const char *text, size_t n);
 /* Pushes nil, the name of the code and a text: how every binding returns failure. Returns 3. */
 int cx_bind_fail(lua_State *L, int code);
 
-/* Fields of the options table at `index`. Absent (nil) gives the fallback; another type raises an
- * error that names the option. */
+/* An argument that is a string without NUL bytes, or a descriptor; another raises an error. */
+const char *cx_check_text(lua_State *L, int index);
+int cx_check_fd(lua_State *L, int index);
+
+/* A finalizer may run at any allocation, and may change or empty any table that Lua knows: what is
+ * read from one lives as long as nothing else is allocated. So lists and options are copied first,
+ * into tables that Lua does not know. No metatable is asked.
+ *
+ * cx_bind_vector takes such a list of strings off the stack and pushes a userdata in its place,
+ * which keeps it: pointers to its strings (NULL for what is none), and NULL at the end. */
+const char **cx_bind_vector(lua_State *L);
+
+/* Puts a copy of the options table at `index`, which must be positive, in its place. */
+void cx_opt_take(lua_State *L, int index);
+
+/* Fields of the options table at `index`; the strings live as long as a copy of cx_opt_take does.
+ * Absent (nil) gives the fallback; another type raises an error that names the option. Strings hold
+ * no NUL, but those of cx_opt_bytes may. Sizes are positive, times are not negative (0: absent). */
 const char *cx_opt_string(lua_State *L, int index, const char *name, const char *fallback);
+const char *cx_opt_bytes(lua_State *L, int index, const char *name, size_t *n);
 lua_Integer cx_opt_integer(lua_State *L, int index, const char *name, lua_Integer fallback);
-size_t cx_opt_size(lua_State *L, int index, const char *name, size_t fallback); /* positive */
+lua_Integer cx_opt_between(lua_State *L, int index, const char *name, lua_Integer low,
+                           lua_Integer high, lua_Integer fallback);
+size_t cx_opt_size(lua_State *L, int index, const char *name, size_t fallback);
+uint64_t cx_opt_ms(lua_State *L, int index, const char *name);
 bool cx_opt_bool(lua_State *L, int index, const char *name, bool fallback);
 int cx_opt_choice(lua_State *L, int index, const char *name, const char *const choices[],
                   int fallback);

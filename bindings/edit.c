@@ -102,10 +102,10 @@ static int open_watch(uv_loop_t *loop, watch **out) {
 /* read(prompt, on_line(line | nil at end of input)) -> editor | nil, name, text. It closes itself
  * when a line was entered, so that the terminal is an ordinary one while the line is worked on. */
 static int edit_read(lua_State *L) {
-  const char *prompt = luaL_checkstring(L, 1);
+  const char *prompt = cx_check_text(L, 1);
   luaL_checktype(L, 2, LUA_TFUNCTION);
-  if (the_editor) return luaL_error(L, "the terminal is being edited already");
   editor *e = cx_bind_new(L, type, sizeof *e);
+  if (the_editor) return luaL_error(L, "the terminal is being edited already");
   e->env = cx_bind_env(L);
   int rc = open_watch(e->env->loop, &e->keys);
   if (rc != 0) return cx_bind_fail(L, rc);
@@ -128,13 +128,13 @@ static int edit_close(lua_State *L) {
 /* load(path), save(path): the history */
 static int edit_load(lua_State *L) {
   using_history();
-  lua_pushboolean(L, read_history(luaL_checkstring(L, 1)) == 0);
+  lua_pushboolean(L, read_history(cx_check_text(L, 1)) == 0);
   return 1;
 }
 
 static int edit_save(lua_State *L) {
   stifle_history(1000);
-  lua_pushboolean(L, write_history(luaL_checkstring(L, 1)) == 0);
+  lua_pushboolean(L, write_history(cx_check_text(L, 1)) == 0);
   return 1;
 }
 

@@ -27,13 +27,13 @@ typedef struct {
 /* places(list of paths) -> places */
 static int envelope_places(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
-  size_t count = (size_t)luaL_len(L, 1);
+  size_t count = lua_rawlen(L, 1);
   lua_settop(L, 1);
-  lua_createtable(L, (int)count, 0);
+  lua_newtable(L);
   held_places *held = cx_bind_new(L, type, sizeof *held + count * sizeof(char *));
   for (size_t i = 0; i < count; i++) {
-    lua_geti(L, 1, (lua_Integer)i + 1);
-    held->paths[i] = luaL_checkstring(L, -1);
+    lua_rawgeti(L, 1, (lua_Integer)i + 1);
+    held->paths[i] = cx_check_text(L, -1);
     lua_rawseti(L, 2, (lua_Integer)i + 1);
   }
   qsort(held->paths, count, sizeof(char *), compare);

@@ -6,7 +6,9 @@
 #include "http.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bind.h"
 #include "err.h"
@@ -78,66 +80,60 @@ static int client_close(lua_State *L) {
   return 0;
 }
 
-/* Names and values in turn, of the list `headers`; the strings live in it. Returns how many
- * pairs. A value false takes away what libcurl would send. */
-static size_t read_headers(lua_State *L, int index, const char *to[2 * MAX_HEADERS]) {
-  if (lua_getfield(L, index, "headers") == LUA_TNIL) return 0;
-  luaL_checktype(L, -1, LUA_TTABLE);
-  size_t n = lua_rawlen(L, -1);
+static void check_header(lua_State *L, bool is_value) {
+  size_t n;
+  if (is_value && lua_isboolean(L, -1) && !lua_toboolean(L, -1)) return;
+  if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "headers are strings");
+  if (strlen(lua_tolstring(L, -1, &n)) != n) luaL_error(L, "headers cannot hold a NUL byte");
+}
+
+/* Names and values in turn, of the list `headers`, as a vector on the stack. A value false takes
+ * away what libcurl would send. */
+static void read_headers(lua_State *L, int index, cx_transfer_options *o) {
+  lua_pushliteral(L, "headers");
+  bool is_given = lua_rawget(L, index) != LUA_TNIL;
+  if (is_given) luaL_checktype(L, -1, LUA_TTABLE);
+  size_t n = is_given ? lua_rawlen(L, -1) : 0;
   if (n % 2 != 0 || n > (size_t)2 * MAX_HEADERS) luaL_error(L, "too many headers");
-  for (size_t i = 0; i < n; i++, lua_pop(L, 1)) {
-    bool is_string = lua_rawgeti(L, -1, (lua_Integer)i + 1) == LUA_TSTRING;
-    if (!is_string && (i % 2 == 0 || lua_toboolean(L, -1))) luaL_error(L, "headers are strings");
-    to[i] = is_string ? lua_tostring(L, -1) : NULL;
+  lua_newtable(L);
+  for (size_t i = 1; i <= n; i++) {
+    lua_rawgeti(L, -2, (lua_Integer)i);
+    check_header(L, i % 2 == 0);
+    lua_rawseti(L, -2, (lua_Integer)i);
   }
-  return n / 2;
-}
-
-static uint64_t opt_ms(lua_State *L, int index, const char *name) {
-  lua_Integer ms = cx_opt_integer(L, index, name, 0);
-  if (ms < 0) luaL_error(L, "option '%s' must not be negative", name);
-  return (uint64_t)ms;
-}
-
-static void read_body(lua_State *L, int index, cx_transfer_options *o) {
-  o->body = cx_opt_string(L, index, "body", NULL);
-  if (!o->body) return;
-  lua_getfield(L, index, "body");
-  o->body_size = lua_rawlen(L, -1);
-  lua_pop(L, 1);
+  o->headers = cx_bind_vector(L);
+  o->header_count = n / 2;
 }
 
 static void read_options(lua_State *L, int index, cx_transfer_options *o) {
-  luaL_checktype(L, index, LUA_TTABLE);
+  cx_opt_take(L, index);
   o->method = cx_opt_string(L, index, "method", "GET");
   o->url = cx_opt_string(L, index, "url", "");
   o->user_agent = cx_opt_string(L, index, "user_agent", NULL);
   o->proxy = cx_opt_string(L, index, "proxy", NULL);
   o->ca_file = cx_opt_string(L, index, "ca_file", NULL);
   o->unix_socket = cx_opt_string(L, index, "unix_socket", NULL);
-  o->redirects = (int)cx_opt_integer(L, index, "redirects", 0);
+  o->redirects = (int)cx_opt_between(L, index, "redirects", 0, INT_MAX, 0);
   o->compressed = cx_opt_bool(L, index, "compressed", false);
   o->until_head = cx_opt_bool(L, index, "until_head", false);
   o->idempotent = cx_opt_bool(L, index, "idempotent", false);
-  o->max_bytes = (size_t)opt_ms(L, index, "max_bytes");
-  o->timeout_ms = opt_ms(L, index, "timeout_ms");
-  o->connect_timeout_ms = opt_ms(L, index, "connect_timeout_ms");
-  o->idle_ms = opt_ms(L, index, "idle_ms");
-  read_body(L, index, o);
+  o->max_bytes = (size_t)cx_opt_between(L, index, "max_bytes", 0, LUA_MAXINTEGER, 0);
+  o->timeout_ms = cx_opt_ms(L, index, "timeout_ms");
+  o->connect_timeout_ms = cx_opt_ms(L, index, "connect_timeout_ms");
+  o->idle_ms = cx_opt_ms(L, index, "idle_ms");
+  o->body = cx_opt_bytes(L, index, "body", &o->body_size);
+  read_headers(L, index, o);
 }
 
 /* start(options, handler) -> transfer | nil, name, text; the handler is called without arguments
- * when something came, and once more when it has ended. The transfer keeps the options, and so the
- * body that libcurl sends from where it is. */
+ * when something came, and once more when it has ended. The transfer keeps our copy of the options,
+ * and so the body that libcurl sends from where it is. */
 static int client_start(lua_State *L) {
   static const cx_transfer_events events = {on_change, on_end};
   const client *c = luaL_checkudata(L, 1, type);
-  const char *headers[2 * MAX_HEADERS];
-  cx_transfer_options options = {.headers = headers};
+  cx_transfer_options options = {0};
   luaL_checktype(L, 3, LUA_TFUNCTION);
   read_options(L, 2, &options);
-  options.header_count = read_headers(L, 2, headers);
-  if (!c->http) return cx_bind_fail(L, CX_ECLOSED);
   transfer *t = cx_bind_new(L, transfer_type, sizeof *t);
   t->env = cx_bind_env(L);
   t->self_ref = t->handler_ref = LUA_NOREF;
@@ -145,7 +141,7 @@ static int client_start(lua_State *L) {
   lua_setiuservalue(L, -2, 1);
   t->handler_ref = cx_bind_pin(L, 3);
   t->self_ref = cx_bind_pin(L, -1);
-  int rc = cx_transfer_open(&t->core, c->http, &options, &events, t);
+  int rc = c->http ? cx_transfer_open(&t->core, c->http, &options, &events, t) : CX_ECLOSED;
   if (rc == 0) return 1;
   cx_bind_unpin(t->env, &t->handler_ref);
   cx_bind_unpin(t->env, &t->self_ref);
@@ -163,25 +159,36 @@ static void push_lower(lua_State *L, const char *name) {
   luaL_pushresult(&b);
 }
 
-static void add_header(void *arg, const char *name, const char *value) {
-  lua_State *L = arg;
-  lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
-  push_lower(L, name);
-  lua_rawseti(L, -2, n + 1);
-  lua_pushstring(L, value);
-  lua_rawseti(L, -2, n + 2);
+/* The list that the names and values on top of the stack make, each with its NUL. */
+static void push_list(lua_State *L) {
+  size_t n;
+  const char *text = lua_tolstring(L, -1, &n), *last = text + n;
+  lua_newtable(L);
+  for (lua_Integer i = 1; text < last; text += strlen(text) + 1, i++) {
+    if (i % 2 == 1)
+      push_lower(L, text);
+    else
+      lua_pushstring(L, text);
+    lua_rawseti(L, -2, i);
+  }
 }
 
 /* head() -> status, { name, value, ... }, url, seconds of Retry-After (0: none); nothing as long
- * as the headers have not come */
+ * as the headers have not come. After each push a finalizer may have freed the core. */
 static int transfer_head(lua_State *L) {
-  const cx_transfer *core = self(L)->core;
-  if (!core || cx_transfer_status(core) == 0) return 0;
-  lua_pushinteger(L, cx_transfer_status(core));
-  lua_newtable(L);
-  cx_transfer_headers(core, add_header, L);
-  lua_pushstring(L, cx_transfer_url(core));
-  lua_pushinteger(L, (lua_Integer)cx_transfer_retry_after(core));
+  size_t n;
+  const transfer *t = self(L);
+  if (!t->core || cx_transfer_status(t->core) == 0) return 0;
+  lua_Integer status = cx_transfer_status(t->core);
+  lua_Integer retry_after = (lua_Integer)cx_transfer_retry_after(t->core);
+  const char *head = cx_transfer_head(t->core, &n);
+  lua_pushlstring(L, head, n);
+  lua_pushinteger(L, status);
+  lua_pushvalue(L, -2);
+  push_list(L);
+  lua_remove(L, -2);
+  lua_pushstring(L, t->core ? cx_transfer_url(t->core) : "");
+  lua_pushinteger(L, retry_after);
   return 4;
 }
 
@@ -192,7 +199,7 @@ static int transfer_read(lua_State *L) {
   size_t n = t->core ? cx_transfer_peek(t->core, &data) : 0;
   if (n == 0) return 0;
   lua_pushlstring(L, data, n);
-  cx_transfer_taken(t->core, n);
+  if (t->core) cx_transfer_taken(t->core, n);
   return 1;
 }
 
@@ -201,9 +208,10 @@ static int transfer_outcome(lua_State *L) {
   const transfer *t = self(L);
   const char *text, *word = t->core ? cx_transfer_outcome(t->core, &text) : NULL;
   if (!word) return 0;
+  lua_Number seconds = (lua_Number)cx_transfer_duration_us(t->core) / 1e6;
   lua_pushstring(L, word);
-  lua_pushstring(L, text);
-  lua_pushnumber(L, (lua_Number)cx_transfer_duration_us(t->core) / 1e6);
+  lua_pushstring(L, t->core ? text : "");
+  lua_pushnumber(L, seconds);
   return 3;
 }
 
@@ -213,9 +221,12 @@ static int transfer_close(lua_State *L) {
   return 0;
 }
 
-/* It is pinned until it has ended: there is nothing left but memory. */
+/* It is pinned until it has ended: then there is nothing left but memory. Who calls this by hand
+ * before ends it. */
 static int transfer_gc(lua_State *L) {
+  const char *text;
   transfer *t = self(L);
+  if (t->core && !cx_transfer_outcome(t->core, &text)) return transfer_close(L);
   cx_transfer_free(t->core);
   t->core = NULL;
   return 0;
@@ -225,7 +236,7 @@ static int transfer_gc(lua_State *L) {
 
 /* origin(url) -> scheme, host and port; nothing when it is no http or https URL */
 static int http_origin(lua_State *L) {
-  char *origin = cx_http_origin(luaL_checkstring(L, 1));
+  char *origin = cx_http_origin(cx_check_text(L, 1));
   if (!origin) return 0;
   cx_buf buf = {0};
   int rc = cx_buf_add_string(&buf, origin);

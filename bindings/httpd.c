@@ -6,6 +6,7 @@
 #include "httpd.h"
 
 #include <ctype.h>
+#include <string.h>
 
 #include "bind.h"
 #include "err.h"
@@ -86,21 +87,18 @@ static void close_live(void *object) {
 static server *self(lua_State *L) { return luaL_checkudata(L, 1, type); }
 
 static void read_options(lua_State *L, cx_httpd_options *options) {
-  luaL_checktype(L, 1, LUA_TTABLE);
-  lua_Integer port = cx_opt_integer(L, 1, "port", 0), limit = cx_opt_integer(L, 1, "body_limit", 0);
-  if (port < 0 || port > MAX_PORT) luaL_error(L, "option 'port' must be between 0 and 65535");
-  if (limit < 0) luaL_error(L, "option 'body_limit' must be positive");
+  cx_opt_take(L, 1);
   options->host = cx_opt_string(L, 1, "host", NULL);
-  options->port = (int)port;
-  options->body_limit = (size_t)limit;
+  options->port = (int)cx_opt_between(L, 1, "port", 0, MAX_PORT, 0);
+  options->body_limit = (size_t)cx_opt_between(L, 1, "body_limit", 0, LUA_MAXINTEGER, 0);
 }
 
 /* listen(options, on_request) -> server | nil, name, text */
 static int httpd_listen(lua_State *L) {
   static const cx_httpd_events events = {on_request, on_gone, on_closed};
   cx_httpd_options options = {0};
-  read_options(L, &options);
   luaL_checktype(L, 2, LUA_TFUNCTION);
+  read_options(L, &options);
   server *s = cx_bind_new(L, type, sizeof *s);
   s->env = cx_bind_env(L);
   s->self_ref = s->handler_ref = LUA_NOREF;
@@ -169,17 +167,35 @@ static int request_body(lua_State *L) {
   return 1;
 }
 
+/* Names and values, each with its NUL, of so many headers. */
 typedef struct {
-  const char *name[MAX_HEADERS], *value[MAX_HEADERS];
+  char *at; /* NULL: only their size is wanted */
+  size_t size;
   int n;
 } header_list;
 
-/* Only collects: Lua must not be called from inside libmicrohttpd. */
-static void collect_header(void *arg, const char *name, const char *value) {
+static void add_text(header_list *list, const char *text) {
+  size_t n = strlen(text) + 1;
+  if (list->at) memcpy(list->at + list->size, text, n);
+  list->size += n;
+}
+
+/* Only copies: Lua must not be called from inside libmicrohttpd. */
+static void copy_header(void *arg, const char *name, const char *value) {
   header_list *list = arg;
   if (list->n == MAX_HEADERS) return;
-  list->name[list->n] = name;
-  list->value[list->n++] = value;
+  add_text(list, name);
+  add_text(list, value);
+  list->n++;
+}
+
+/* A copy in a userdata on the stack. At the allocation a finalizer may end the request. */
+static header_list copy_headers(lua_State *L) {
+  header_list list = {0};
+  cx_request_headers(live_request(L), copy_header, &list);
+  list = (header_list){.at = lua_newuserdatauv(L, list.size + 1, 0)};
+  cx_request_headers(live_request(L), copy_header, &list);
+  return list;
 }
 
 static void push_lower(lua_State *L, const char *text) {
@@ -191,39 +207,49 @@ static void push_lower(lua_State *L, const char *text) {
 
 /* headers() -> name (in lower case) to value; of a repeated one the last (64 headers at most) */
 static int request_headers(lua_State *L) {
-  header_list list = {.n = 0};
-  cx_request_headers(live_request(L), collect_header, &list);
+  header_list list = copy_headers(L);
+  const char *text = list.at;
   lua_createtable(L, 0, list.n);
   for (int i = 0; i < list.n; i++) {
-    push_lower(L, list.name[i]);
-    lua_pushstring(L, list.value[i]);
+    push_lower(L, text);
+    text += strlen(text) + 1;
+    lua_pushstring(L, text);
+    text += strlen(text) + 1;
     lua_rawset(L, -3);
   }
   return 1;
 }
 
-/* Names and values in turn, of the table at `index`; the strings live in it. Returns how many
- * pairs. */
-static size_t read_headers(lua_State *L, int index, const char *to[2 * MAX_HEADERS]) {
-  size_t n = 0;
-  if (lua_isnoneornil(L, index)) return 0;
-  luaL_checktype(L, index, LUA_TTABLE);
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
-      luaL_error(L, "headers must be strings");
-    if (n == MAX_HEADERS) luaL_error(L, "too many headers");
-    to[2 * n] = lua_tostring(L, -2);
-    to[2 * n++ + 1] = lua_tostring(L, -1);
+static void add_string(lua_State *L, int index, lua_Integer place) {
+  size_t n;
+  if (lua_type(L, index) != LUA_TSTRING) luaL_error(L, "headers must be strings");
+  const char *text = lua_tolstring(L, index, &n);
+  if (strlen(text) != n) luaL_error(L, "headers cannot hold a NUL byte");
+  lua_pushvalue(L, index);
+  lua_rawseti(L, -4, place);
+}
+
+/* Names and values in turn, of the table at `index`, as a vector on the stack. */
+static const char **read_headers(lua_State *L, int index, size_t *n) {
+  *n = 0;
+  lua_newtable(L);
+  if (!lua_isnoneornil(L, index)) {
+    luaL_checktype(L, index, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+      if ((*n)++ == MAX_HEADERS) luaL_error(L, "too many headers");
+      add_string(L, -2, (lua_Integer)(2 * *n - 1));
+      add_string(L, -1, (lua_Integer)(2 * *n));
+    }
   }
-  return n;
+  return cx_bind_vector(L);
 }
 
 /* respond(status, headers) -> true | nil, name, text */
 static int request_respond(lua_State *L) {
-  const char *headers[2 * MAX_HEADERS];
+  size_t n;
   lua_Integer status = luaL_checkinteger(L, 2);
   luaL_argcheck(L, status >= 200 && status <= 599, 2, "not the status of an answer");
-  size_t n = read_headers(L, 3, headers);
+  const char **headers = read_headers(L, 3, &n);
   cx_request *core = any_request(L);
   return result(L, core ? cx_request_respond(core, (int)status, headers, n) : CX_ECLOSED);
 }

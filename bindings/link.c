@@ -13,6 +13,7 @@
  */
 #include "link.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -204,7 +205,6 @@ static bool read_prefix(lua_State *L, int index, peer *p) {
 }
 
 static void read_options(lua_State *L, int index, peer *p, cx_link_options *o) {
-  luaL_checktype(L, index, LUA_TTABLE);
   p->raw = cx_opt_bool(L, index, "raw", false);
   p->heard = cx_opt_bool(L, index, "heard", true);
   snprintf(p->name, sizeof p->name, "%s", cx_opt_string(L, index, "name", "a peer"));
@@ -212,14 +212,13 @@ static void read_options(lua_State *L, int index, peer *p, cx_link_options *o) {
   o->rpc.prefix = prefix ? p->prefix : NULL;
   o->rpc.relay = p->raw;
   o->rpc.versioned = cx_opt_bool(L, index, "jsonrpc", false);
-  o->rpc.window = (unsigned)cx_opt_size(L, index, "window", 64);
+  o->rpc.window = (unsigned)cx_opt_between(L, index, "window", 1, INT_MAX, 64);
   o->line_limit = cx_opt_size(L, index, "line_limit", LINE_LIMIT);
   o->read_size = cx_opt_size(L, index, "read_size", READ_SIZE);
 }
 
-/* A peer on the stack, pinned, with the handler at this index. */
+/* A peer on the stack, pinned, with the handler at this index; the options are taken. */
 static peer *new_peer(lua_State *L, int options, int handler, cx_link_options *o) {
-  luaL_checktype(L, handler, LUA_TFUNCTION);
   peer *p = cx_bind_new(L, type, sizeof *p);
   p->env = cx_bind_env(L);
   p->self_ref = p->handler_ref = LUA_NOREF;
@@ -250,7 +249,7 @@ static int opened(lua_State *L, peer *p, int rc) {
 static int link_spawn(lua_State *L) {
   cx_proc_options child;
   cx_link_options options;
-  lua_settop(L, 3);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
   cx_argv_read(L, 1, 2, &child);
   peer *p = new_peer(L, 2, 3, &options);
   p->has_child = true;
@@ -260,7 +259,9 @@ static int link_spawn(lua_State *L) {
 /* open(input, output, options, handler) -> link | nil, name, text: over descriptors, duplicated */
 static int link_open(lua_State *L) {
   cx_link_options options;
-  int in = (int)luaL_checkinteger(L, 1), out = (int)luaL_checkinteger(L, 2);
+  int in = cx_check_fd(L, 1), out = cx_check_fd(L, 2);
+  luaL_checktype(L, 4, LUA_TFUNCTION);
+  cx_opt_take(L, 3);
   peer *p = new_peer(L, 3, 4, &options);
   return opened(L, p, cx_link_open(&p->link, p->env->loop, in, out, &options, &events, p));
 }
@@ -306,7 +307,7 @@ static int link_read(lua_State *L) {
 static peer *self(lua_State *L) { return luaL_checkudata(L, 1, type); }
 
 static cx_span text_at(lua_State *L, int index) {
-  cx_span span = {0};
+  cx_span span = {"", 0};
   if (!lua_isnoneornil(L, index)) span.at = luaL_checklstring(L, index, &span.n);
   return span;
 }
@@ -320,7 +321,7 @@ static int done(lua_State *L, int rc) {
 /* call(method, params, timeout in ms, 0 for none) -> call | nil, name, text */
 static int link_call(lua_State *L) {
   peer *p = self(L);
-  const char *method = luaL_checkstring(L, 2);
+  const char *method = cx_check_text(L, 2);
   cx_span params = text_at(L, 3);
   lua_Integer ms = luaL_optinteger(L, 4, 0);
   uint64_t call, due = 0;
@@ -347,7 +348,7 @@ static int link_forget(lua_State *L) {
 /* notify(method, params) -> true | nil, name, text */
 static int link_notify(lua_State *L) {
   peer *p = self(L);
-  const char *method = luaL_checkstring(L, 2);
+  const char *method = cx_check_text(L, 2);
   cx_span params = text_at(L, 3);
   if (!p->link) return cx_bind_fail(L, CX_ECLOSED);
   return done(L, cx_rpc_notify(cx_link_rpc(p->link), method, params.at, params.n));

@@ -8,7 +8,7 @@
 
 /* take(fd) -> whether it is ours now; false: somebody else holds it; nil, name, text: an error */
 static int lock_take(lua_State *L) {
-  int fd = (int)luaL_checkinteger(L, 1), rc;
+  int fd = cx_check_fd(L, 1), rc;
   do rc = flock(fd, LOCK_EX | LOCK_NB);
   while (rc != 0 && errno == EINTR);
   if (rc != 0 && errno != EWOULDBLOCK) return cx_bind_fail(L, -errno);

@@ -109,8 +109,8 @@ static const cx_proc_status *status_of(const child *c) {
 /* spawn(argv, options, wake) -> proc | nil, name, text */
 static int proc_spawn(lua_State *L) {
   cx_proc_options options;
-  cx_argv_read(L, 1, 2, &options);
   luaL_checktype(L, 3, LUA_TFUNCTION);
+  cx_argv_read(L, 1, 2, &options);
   child *c = cx_bind_new(L, type, sizeof *c);
   c->env = cx_bind_env(L);
   c->self_ref = c->wake_ref = LUA_NOREF;
@@ -202,7 +202,9 @@ static int proc_stop(lua_State *L) {
 /* kill(signal number) -> true | nil, name, text */
 static int proc_kill(lua_State *L) {
   child *c = self(L);
-  int rc = c->proc ? cx_proc_kill(c->proc, (int)luaL_checkinteger(L, 2)) : CX_ECLOSED;
+  lua_Integer number = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, number >= 0 && number < NSIG, 2, "not a signal");
+  int rc = c->proc ? cx_proc_kill(c->proc, (int)number) : CX_ECLOSED;
   if (rc != 0) return cx_bind_fail(L, rc);
   lua_pushboolean(L, 1);
   return 1;

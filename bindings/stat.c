@@ -27,13 +27,13 @@ static int push(lua_State *L, int rc, const struct stat *found) {
  * an error */
 static int stat_at(lua_State *L) {
   struct stat found;
-  return push(L, lstat(luaL_checkstring(L, 1), &found), &found);
+  return push(L, lstat(cx_check_text(L, 1), &found), &found);
 }
 
 /* of(fd) -> the same of an open file */
 static int stat_of(lua_State *L) {
   struct stat found;
-  return push(L, fstat((int)luaL_checkinteger(L, 1), &found), &found);
+  return push(L, fstat(cx_check_fd(L, 1), &found), &found);
 }
 
 static const luaL_Reg functions[] = {{"at", stat_at}, {"of", stat_of}, {NULL, NULL}};

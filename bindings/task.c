@@ -8,10 +8,13 @@
 
 static const int64_t GRACE = 2000000000; /* for tidying up */
 
-/* running(thread | nil): said by the scheduler around every resumption */
+/* running(thread | nil): said by the scheduler around every resumption. The function, which is
+ * pinned, keeps the thread: the environment does not. */
 static int task_running(lua_State *L) {
   cx_env *env = lua_touserdata(L, lua_upvalueindex(1));
+  lua_settop(L, 1);
   env->task = lua_tothread(L, 1);
+  lua_replace(L, lua_upvalueindex(2));
   return 0;
 }
 
@@ -67,7 +70,9 @@ static const luaL_Reg functions[] = {{"deadline", task_deadline}, {"limit", task
 int luaopen_codex_core_task(lua_State *L) {
   luaL_newlib(L, functions);
   lua_pushlightuserdata(L, cx_bind_env(L)); /* looked up once: it is said twice for each step */
-  lua_pushcclosure(L, task_running, 1);
+  lua_pushnil(L);
+  lua_pushcclosure(L, task_running, 2);
+  cx_bind_pin(L, -1);
   lua_setfield(L, -2, "running");
   return 1;
 }

@@ -125,17 +125,13 @@ typedef int open_fn(cx_ws **out, uv_loop_t *loop, const cx_ws_options *options,
 static int open_with(lua_State *L, open_fn *open) {
   static const cx_ws_events events = {on_peer, on_message, on_drain,
                                       on_gone, on_refused, on_closed};
-  cx_ws_options options = {.path = luaL_checkstring(L, 1)};
-  luaL_checktype(L, 2, LUA_TTABLE);
+  cx_ws_options options = {.path = cx_check_text(L, 1)};
   luaL_checktype(L, 3, LUA_TFUNCTION);
+  cx_opt_take(L, 2);
   options.url_path = cx_opt_string(L, 2, "url_path", NULL);
-  options.ping_s = (unsigned)cx_opt_size(L, 2, "ping_s", 300);
-  lua_Integer limit = cx_opt_integer(L, 2, "message_limit", 0);
-  if (limit < 0) luaL_error(L, "option 'message_limit' must be positive");
-  options.message_limit = (size_t)limit;
-  limit = cx_opt_integer(L, 2, "client_limit", 0);
-  if (limit < 0 || limit > INT_MAX) luaL_error(L, "option 'client_limit' must be positive");
-  options.peer_limit = (unsigned)limit;
+  options.ping_s = (unsigned)cx_opt_between(L, 2, "ping_s", 1, INT_MAX, 300);
+  options.message_limit = (size_t)cx_opt_between(L, 2, "message_limit", 0, LUA_MAXINTEGER, 0);
+  options.peer_limit = (unsigned)cx_opt_between(L, 2, "client_limit", 0, INT_MAX, 0);
   server *s = cx_bind_new(L, type, sizeof *s);
   s->env = cx_bind_env(L);
   s->self_ref = s->handler_ref = LUA_NOREF;
@@ -213,7 +209,7 @@ static int connection_pause(lua_State *L) {
 static int connection_close(lua_State *L) {
   const connection *c = self(L);
   lua_Integer code = luaL_optinteger(L, 2, CX_WS_NORMAL);
-  const char *reason = luaL_optstring(L, 3, NULL);
+  const char *reason = lua_isnoneornil(L, 3) ? NULL : cx_check_text(L, 3);
   bool sendable = (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
                   (code >= 3000 && code <= 4999);
   luaL_argcheck(L, sendable, 2, "not a code to close with");

@@ -509,6 +509,7 @@ static int close_loop(cx_host *host) {
 /* What does not end uses the memory of the rest, which is then left as it is. */
 static int free_host(cx_host *host) {
   if (host->env.L) {
+    host->env.is_over = true;
     if (has_live(host) || !close_handles(host)) return CX_ELEAK;
     lua_close(host->env.L);
   }

@@ -476,14 +476,22 @@ static bool add_header(cx_transfer *t, const char *name, const char *value) {
   return add_line(t, "%s: %s", name, value);
 }
 
+/* RFC 9110, 5.6.2: what a method, or the name of a header, is made of. libcurl sends both as they
+ * are. */
+static bool is_token(const char *text) {
+  static const char marks[] = "!#$%&'*+-.^_`|~0123456789";
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  while (*text && (strchr(marks, *text) || strchr(letters, *text))) text++;
+  return !*text;
+}
+
 /* What libcurl adds to a request with a body: a type that it cannot know, and a wait of a second
  * for servers that do not know "Expect". What the caller says comes later, and is sent. */
 static int set_headers(cx_transfer *t, const cx_transfer_options *o) {
   bool has_type = false, has_expect = false;
   for (size_t i = 0; i < o->header_count; i++) {
     const char *name = o->headers[2 * i], *value = o->headers[2 * i + 1];
-    if (!*name || strpbrk(name, "\r\n:; ") || (value && strpbrk(value, "\r\n")))
-      return CX_EARGUMENT;
+    if (!*name || !is_token(name) || (value && strpbrk(value, "\r\n"))) return CX_EARGUMENT;
     has_type = has_type || strcasecmp(name, "content-type") == 0;
     has_expect = has_expect || strcasecmp(name, "expect") == 0;
     if (!add_header(t, name, value)) return CX_EMEMORY;
@@ -558,7 +566,14 @@ static CURLcode set_callbacks(cx_transfer *t) {
   return rc;
 }
 
+/* What would be sent as it is, and end a line of the request. */
+static bool is_sendable(const cx_transfer_options *o) {
+  bool has_agent_line = !o->user_agent || !strpbrk(o->user_agent, "\r\n");
+  return *o->method && is_token(o->method) && has_agent_line;
+}
+
 static int set_up(cx_transfer *t, const cx_transfer_options *o) {
+  if (!is_sendable(o)) return CX_EARGUMENT;
   CURLcode rc = set_callbacks(t);
   if (rc == CURLE_OK) rc = set_method(t, o);
   if (rc == CURLE_OK) rc = set_target(t, o);
@@ -618,13 +633,9 @@ uint64_t cx_transfer_retry_after(const cx_transfer *t) {
   return t->retry_after > 0 ? (uint64_t)t->retry_after : 0;
 }
 
-void cx_transfer_headers(const cx_transfer *t, cx_transfer_header each, void *arg) {
-  const char *at = cx_buf_bytes(&t->head), *last = at + t->head.len;
-  while (at < last) {
-    const char *value = at + strlen(at) + 1;
-    each(arg, at, value);
-    at = value + strlen(value) + 1;
-  }
+const char *cx_transfer_head(const cx_transfer *t, size_t *n) {
+  *n = t->head.len;
+  return cx_buf_bytes(&t->head);
 }
 
 size_t cx_transfer_peek(const cx_transfer *t, const char **data) {

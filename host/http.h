@@ -62,7 +62,8 @@ typedef struct cx_transfer_options {
   uint64_t timeout_ms, connect_timeout_ms, idle_ms;
 } cx_transfer_options;
 
-/* 0, CX_EMEMORY, CX_ECLOSED, CX_EARGUMENT (a header, or an option libcurl refuses). */
+/* 0, CX_EMEMORY, CX_ECLOSED, CX_EARGUMENT (a method, a header or a user agent that would be more
+ * than that in the request, or an option libcurl refuses). */
 int cx_transfer_open(cx_transfer **out, cx_http *http, const cx_transfer_options *options,
                      const cx_transfer_events *events, void *user);
 
@@ -71,8 +72,8 @@ int cx_transfer_open(cx_transfer **out, cx_http *http, const cx_transfer_options
 int cx_transfer_status(const cx_transfer *transfer);
 const char *cx_transfer_url(const cx_transfer *transfer); /* the last one, without user; not NULL */
 uint64_t cx_transfer_retry_after(const cx_transfer *transfer); /* seconds, 0: not said */
-typedef void (*cx_transfer_header)(void *arg, const char *name, const char *value);
-void cx_transfer_headers(const cx_transfer *transfer, cx_transfer_header each, void *arg);
+/* Names and values of the headers in turn, each with its NUL; `n` is the size of all. */
+const char *cx_transfer_head(const cx_transfer *transfer, size_t *n);
 
 /* The bytes of the body that are there. What is not taken stops the transfer at 256 KiB. */
 size_t cx_transfer_peek(const cx_transfer *transfer, const char **data);

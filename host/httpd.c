@@ -208,13 +208,17 @@ static ssize_t on_read(void *user, uint64_t position, char *to, size_t max) {
   return 0;
 }
 
+/* libmicrohttpd refuses what would end the line, and takes any other name. */
+static bool is_name(const char *text) { return *text && !strpbrk(text, " \t:"); }
+
 int cx_request_respond(cx_request *request, int status, const char *const *headers, size_t n) {
   if (request->begun || request->ended) return CX_ECLOSED;
   struct MHD_Response *response =
       MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_SIZE, on_read, request, NULL);
   if (!response) return CX_EMEMORY;
   for (size_t i = 0; i < 2 * n; i += 2)
-    if (MHD_add_response_header(response, headers[i], headers[i + 1]) != MHD_YES) {
+    if (!is_name(headers[i]) ||
+        MHD_add_response_header(response, headers[i], headers[i + 1]) != MHD_YES) {
       MHD_destroy_response(response);
       return CX_EARGUMENT;
     }

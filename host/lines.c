@@ -80,4 +80,7 @@ void cx_lines_taken(cx_lines *lines, size_t n) {
 
 size_t cx_lines_held(const cx_lines *lines) { return lines->buf.len; }
 
-void cx_lines_free(cx_lines *lines) { cx_buf_free(&lines->buf); }
+void cx_lines_free(cx_lines *lines) {
+  cx_buf_free(&lines->buf);
+  lines->scanned = 0;
+}

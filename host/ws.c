@@ -573,10 +573,17 @@ int cx_ws_open(cx_ws **out, uv_loop_t *loop, const cx_ws_options *options,
   return 0;
 }
 
+/* libwebsockets puts it into the request line as it is. */
+static bool is_sendable(const char *url_path) {
+  while (*url_path > ' ' && *url_path < 0x7f) url_path++;
+  return !*url_path;
+}
+
 /* A path that begins with "@" would be a name that is in no folder. */
 static int name_server(cx_ws *ws, const cx_ws_options *options) {
   const char *path = options->path, *folder = *path == '@' ? "./" : "";
   if (!*path) return -ENOENT;
+  if (options->url_path && !is_sendable(options->url_path)) return CX_EARGUMENT;
   size_t n = strlen(folder) + strlen(path);
   if (n >= sizeof((struct sockaddr_un *)0)->sun_path) return -ENAMETOOLONG;
   unsigned ping_s = options->ping_s ? options->ping_s : PING_S;
