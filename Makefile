@@ -40,8 +40,8 @@ HARDEN     := -fstack-protector-strong
 ALL_CFLAGS  = $(DIALECT) -fPIC $(HARDEN) $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS) $(SANITIZE)
 
-CORE     := err buf pool naming redact secrets log lines token json scan rpc envelope spawn watch watchdog \
-            witness proc pipe link paths attach boot state host
+CORE     := platform keeper err buf pool naming redact secrets log lines token json scan rpc envelope \
+            spawn watch watchdog witness proc pipe link paths attach boot state host
 BOOT     := async base/class base/environment base/uuid binary capability command error events exec \
             files flags guard hook hooks/delivery instance json log notify options plugin proc \
             sessions stream toml wakeup
@@ -90,6 +90,8 @@ $(BUILD)/libcodexlua.so: $(LIB_OBJ) host/codexlua.map
 MODULE_OBJ := $(BUILD)/bindings/bind.o $(BUILD)/host/buf.o $(BUILD)/host/err.o
 MODULE_LIBS := -Wl,--version-script=bindings/module.map $(shell pkg-config --libs lua5.4 libuv 2>/dev/null)
 
+SOCKET := socket platform keeper
+
 $(BUILD)/lib/codex/core/httpd.so: $(BUILD)/host/httpd.o $(BUILD)/bindings/httpd.o $(MODULE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^ $(MODULE_LIBS) -lmicrohttpd
@@ -102,7 +104,8 @@ $(BUILD)/lib/codex/core/edit.so: $(BUILD)/bindings/edit.o $(MODULE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(MODULE_LIBS) -ledit
 
-$(BUILD)/lib/codex/core/ws.so: $(BUILD)/host/ws.o $(BUILD)/host/socket.o $(BUILD)/bindings/ws.o $(MODULE_OBJ)
+$(BUILD)/lib/codex/core/ws.so: $(BUILD)/host/ws.o $(BUILD)/bindings/ws.o \
+                             $(SOCKET:%=$(BUILD)/host/%.o) $(MODULE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(MODULE_LIBS) -lwebsockets
 
@@ -208,14 +211,21 @@ misuse: deps ## core modules called with whatever Lua can hold: CORE_CALLS=20000
 	  SPECS=tests/core_modules_spec.lua BUSTED="--filter='whatever is called'" SPEC_TIMEOUT=86400
 
 # Each survives what the usual build survives by chance.
-builds: deps ## the C tests as other builds have them: -O0, without inlining, by clang
+builds: deps ## the C tests as other builds have them: -O0, without inlining, by clang, portable
 	$(call need,clang)
 	@$(MAKE) --no-print-directory BUILD=build/O0 CFLAGS="-O0 -g" variant
 	@$(MAKE) --no-print-directory BUILD=build/noinline CFLAGS="-O2 -g -fno-inline" variant
 	@$(MAKE) --no-print-directory BUILD=build/clang CC=clang variant
+	@$(PORTABLE) variant
 
 variant: $(BUILD)/codex-lua core-tests
 	@$(BUILD)/codex-lua -e "os.exit(0)" && $(BUILD)/codex-lua --version
+
+# As on a system that has nothing of what host/platform.h asks for.
+PORTABLE := $(MAKE) --no-print-directory BUILD=build/portable CFLAGS="-O1 -g -DCX_PORTABLE"
+portable: deps ## the C tests and the specs of the spine with POSIX alone; SPECS=tests/ for all
+	@$(PORTABLE) all core-tests
+	@$(PORTABLE) suite SPECS="$(if $(filter tests,$(SPECS)),$(SPINE),$(SPECS))"
 
 interrupts: deps ## INTERRUPTS=20000 runs that are interrupted at any moment
 	@$(MAKE) --no-print-directory all
@@ -319,4 +329,4 @@ help: ## this list
 FORCE:
 -include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
 .PHONY: all deps test versions core-tests suite check lint format asan valgrind fuzz differential matrix \
-        torture misuse builds variant interrupts bench demo install uninstall clean help FORCE
+        torture misuse builds portable variant interrupts bench demo install uninstall clean help FORCE

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "platform.h"
 
 enum { HANDLES = 3 };
 
@@ -12,7 +13,7 @@ struct cx_attach {
   uv_loop_t *inner;
   uv_poll_t poll;       /* the inner loop's own epoll descriptor */
   uv_timer_t timer;     /* its next timer */
-  uv_prepare_t prepare; /* looks anew before the outer loop blocks */
+  uv_prepare_t prepare; /* looks anew before the outer loop blocks, and keeps that alive */
   void (*on_turned)(void *user);
   void *user;
   int closed;
@@ -29,11 +30,13 @@ static bool turn(cx_attach *attach) {
   return !is_closing(attach);
 }
 
+#ifndef CX_NO_EPOLL
 static void on_poll(uv_poll_t *poll, int status, int events) {
   (void)status;
   (void)events;
   turn(poll->data);
 }
+#endif
 
 static void on_timer(uv_timer_t *timer) {
   uv_unref((uv_handle_t *)timer);
@@ -47,13 +50,26 @@ static void keep_alive(uv_handle_t *handle, int alive) {
     uv_unref(handle);
 }
 
+/* Milliseconds until the inner loop must be turned, or -1. Where nothing says that something came
+ * for it, that is soon. */
+static int time_left(const uv_loop_t *inner, bool is_alive) {
+  int timeout = uv_backend_timeout(inner);
+#ifdef CX_NO_EPOLL
+  if (is_alive && (timeout < 0 || timeout > CX_LOOK_MS)) timeout = CX_LOOK_MS;
+#else
+  (void)is_alive;
+#endif
+  return timeout;
+}
+
 /* A descriptor or a timer that was added since the last turn is not in epoll yet: turn once, then
  * ask how long the outer loop may sleep. */
 static void on_prepare(uv_prepare_t *prepare) {
   cx_attach *attach = prepare->data;
   if (uv_has_ref((uv_handle_t *)&attach->timer) || !turn(attach)) return; /* woken: at once */
-  keep_alive((uv_handle_t *)&attach->poll, uv_loop_alive(attach->inner));
-  int timeout = uv_backend_timeout(attach->inner);
+  bool is_alive = uv_loop_alive(attach->inner);
+  keep_alive((uv_handle_t *)prepare, is_alive);
+  int timeout = time_left(attach->inner, is_alive);
   if (timeout >= 0)
     uv_timer_start(&attach->timer, on_timer, (uint64_t)timeout, 0);
   else
@@ -76,8 +92,10 @@ int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner,
   attach->user = user;
   attach->poll.data = attach->timer.data = attach->prepare.data = attach;
   uv_unref((uv_handle_t *)&attach->timer);
-  uv_unref((uv_handle_t *)&attach->prepare);
+  uv_unref((uv_handle_t *)&attach->poll);
+#ifndef CX_NO_EPOLL
   uv_poll_start(&attach->poll, UV_READABLE, on_poll);
+#endif
   uv_prepare_start(&attach->prepare, on_prepare);
   *out = attach;
   return 0;

@@ -11,15 +11,22 @@
 
 #include "buf.h"
 #include "err.h"
+#include "platform.h"
 
 enum { BLOCK_SIZE = 16 * 1024, BODY_LIMIT = 64 * 1024 * 1024, HANDLES = 2 };
+
+#ifdef CX_NO_EPOLL
+typedef uv_timer_t watch_handle;
+#else
+typedef uv_poll_t watch_handle; /* of the daemon's epoll descriptor */
+#endif
 
 struct cx_httpd {
   struct MHD_Daemon *daemon;
   cx_httpd_events events;
   void *user;
-  uv_poll_t poll;   /* the daemon's epoll descriptor */
-  uv_timer_t timer; /* its next deadline, and turns that cannot wait for the descriptor */
+  watch_handle watch;
+  uv_timer_t timer; /* the daemon's next deadline, and turns that cannot wait for the watch */
   cx_request *requests;
   size_t body_limit;
   int handles; /* open libuv handles; freed with the last */
@@ -66,11 +73,30 @@ static void turn(cx_httpd *httpd) {
 
 static void on_timer(uv_timer_t *timer) { turn(timer->data); }
 
+#ifdef CX_NO_EPOLL
+enum { DAEMON_FLAGS = MHD_ALLOW_SUSPEND_RESUME };
+
+static int start_watch(cx_httpd *httpd, uv_loop_t *loop) {
+  uv_timer_init(loop, &httpd->watch);
+  httpd->watch.data = httpd;
+  return uv_timer_start(&httpd->watch, on_timer, CX_LOOK_MS, CX_LOOK_MS);
+}
+#else
+enum { DAEMON_FLAGS = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME };
+
 static void on_poll(uv_poll_t *poll, int status, int events) {
   (void)status;
   (void)events;
   turn(poll->data);
 }
+
+static int start_watch(cx_httpd *httpd, uv_loop_t *loop) {
+  int fd = MHD_get_daemon_info(httpd->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+  int rc = uv_poll_init(loop, &httpd->watch, fd);
+  httpd->watch.data = httpd;
+  return rc == 0 ? uv_poll_start(&httpd->watch, UV_READABLE, on_poll) : rc;
+}
+#endif
 
 /* Only from the two callbacks that libmicrohttpd allows it in. */
 static void suspend(cx_request *request) {
@@ -307,7 +333,7 @@ static void shut(cx_httpd *httpd) {
       request->suspended = false;
       MHD_resume_connection(request->connection);
     }
-  uv_close((uv_handle_t *)&httpd->poll, on_handle_closed);
+  uv_close((uv_handle_t *)&httpd->watch, on_handle_closed);
   uv_close((uv_handle_t *)&httpd->timer, on_handle_closed);
   MHD_stop_daemon(httpd->daemon);
 }
@@ -335,7 +361,7 @@ static int start_daemon(cx_httpd *httpd, const cx_httpd_options *options) {
   address to;
   int rc = read_address(options->host ? options->host : "127.0.0.1", options->port, &to);
   if (rc != 0) return rc;
-  unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME;
+  unsigned flags = DAEMON_FLAGS;
   if (to.any.sa_family == AF_INET6) flags |= MHD_USE_IPv6;
   errno = 0;
   httpd->daemon =
@@ -354,8 +380,7 @@ int cx_httpd_open(cx_httpd **out, uv_loop_t *loop, const cx_httpd_options *optio
   httpd->body_limit = options->body_limit ? options->body_limit : BODY_LIMIT;
   int rc = start_daemon(httpd, options);
   if (rc == 0) {
-    int fd = MHD_get_daemon_info(httpd->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
-    rc = uv_poll_init(loop, &httpd->poll, fd);
+    rc = start_watch(httpd, loop);
     if (rc != 0) MHD_stop_daemon(httpd->daemon);
   }
   if (rc != 0) {
@@ -363,9 +388,8 @@ int cx_httpd_open(cx_httpd **out, uv_loop_t *loop, const cx_httpd_options *optio
     return rc;
   }
   uv_timer_init(loop, &httpd->timer);
-  httpd->poll.data = httpd->timer.data = httpd;
+  httpd->timer.data = httpd;
   httpd->handles = HANDLES;
-  uv_poll_start(&httpd->poll, UV_READABLE, on_poll);
   *out = httpd;
   return 0;
 }

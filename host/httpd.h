@@ -1,8 +1,9 @@
 /* A small HTTP/1.1 server in the loop, for tests that need the other side of a client.
  *
  * Requests are given over whole; answers may be streamed, and ended in the middle. No thread: the
- * server's own epoll descriptor is watched by the loop, and a connection with nothing to send is
- * suspended. It belongs to the loadable module, not to the program. */
+ * server's own epoll descriptor is watched by the loop, or looked at often where there is none, and
+ * a connection with nothing to send is suspended. It belongs to the loadable module, not to the
+ * program. */
 #ifndef CX_HTTPD_H
 #define CX_HTTPD_H
 

@@ -12,6 +12,7 @@
 
 #include "codex_lua.h"
 #include "paths.h"
+#include "platform.h"
 #include "supervisor.h"
 #include "witness.h"
 
@@ -171,6 +172,7 @@ static bool flush_output(void) {
 }
 
 int main(int argc, char **argv) {
+  cx__program_is(argv[0]);
   argv = cx_supervise(argc, argv);
   for (argc = 0; argv[argc];) argc++;
   open_standard_streams();

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "platform.h"
+
 /* In bytes. */
 enum { LONGEST = 128, RANDOM_WORD = 24, RANDOM_NAME = 32, SHORTEST_BASIC = 8 };
 
@@ -110,7 +112,7 @@ static size_t squeeze(cx_span name, char *plain) {
 static cx_span last_part(cx_span name) {
   bool is_long = name.n > LONGEST;
   if (is_long) name = (cx_span){name.at + name.n - LONGEST, LONGEST};
-  const char *dot = memrchr(name.at, '.', name.n);
+  const char *dot = cx__last(name.at, '.', name.n);
   if (is_long && !dot) return (cx_span){name.at, 0};
   if (dot) name = (cx_span){dot + 1, name.n - (size_t)(dot + 1 - name.at)};
   while (name.n && has_char("'\"", name.at[name.n - 1])) name.n--;

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "platform.h"
+
 __attribute__((format(printf, 2, 3))) static int join(char *out, const char *format, ...) {
   va_list args;
   va_start(args, format);
@@ -53,8 +55,7 @@ static bool in_prefix(cx_paths *paths) {
 }
 
 int cx_paths_find(cx_paths *paths, const char *data, const char *modules) {
-  ssize_t n = readlink("/proc/self/exe", paths->program, sizeof paths->program - 1);
-  paths->program[n > 0 ? n : 0] = '\0';
+  cx__program_path(paths->program);
   if (!in_source_tree(paths, 1) && !in_source_tree(paths, 2) && !in_prefix(paths)) {
     join(paths->data, "%s", CX_PREFIX "/share/codex-lua");
     join(paths->modules, "%s", CX_PREFIX "/lib/codex-lua");

@@ -6,11 +6,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { PIECE = 128 << 10 };
+#include "platform.h"
 
-#ifndef MAP_POPULATE
-#define MAP_POPULATE 0
-#endif
+enum { PIECE = 128 << 10 };
 
 /* Sanitizers see what becomes of every block by itself. */
 #ifdef __SANITIZE_ADDRESS__
@@ -22,16 +20,9 @@ enum { POOLED = 1 };
 static bool is_small(size_t size) { return POOLED && size <= CX_POOL_LARGEST; }
 static size_t index_of(size_t size) { return (size - 1) / CX_POOL_STEP; }
 
-/* Its pages are all there at once: to be given one at the first touch of each takes longer. */
-static void *map_piece(void) {
-  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
-  void *piece = mmap(NULL, PIECE, PROT_READ | PROT_WRITE, flags, -1, 0);
-  return piece == MAP_FAILED ? NULL : piece;
-}
-
 static void *cut(cx_pool *pool, size_t size) {
   if (pool->left < size) {
-    void **piece = map_piece();
+    void **piece = cx__map(PIECE);
     if (!piece) return NULL;
     *piece = pool->pieces; /* what was left of the one before is lost: less than a block */
     pool->pieces = piece;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "err.h"
+#include "platform.h"
 #include "spawn.h"
 #include "watch.h"
 
@@ -207,10 +208,11 @@ static void reap(cx_proc_status *status) {
   int how = 0;
   status->exited = true;
   status->code = -1;
+  cx__bound_forget(status->pid, false);
   if (wait4(status->pid, &how, 0, &usage) < 0) return; /* somebody else reaped it: nothing known */
   if (WIFEXITED(how)) status->code = WEXITSTATUS(how);
   if (WIFSIGNALED(how)) status->signal = WTERMSIG(how);
-  status->max_rss_kib = usage.ru_maxrss;
+  status->max_rss_kib = usage.ru_maxrss / CX_MAXRSS_PER_KIB;
   status->cpu_us = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
                    (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
@@ -348,7 +350,8 @@ static int open_stream(cx_stdio how, int number, int ends[2]) {
     return ends[0] < 0 ? -errno : 0;
   }
   int pipe_fds[2];
-  if (pipe2(pipe_fds, O_CLOEXEC) != 0) return -errno;
+  int rc = cx__pipe(pipe_fds);
+  if (rc != 0) return rc;
   ends[0] = pipe_fds[number == 0 ? 0 : 1];
   ends[1] = pipe_fds[number == 0 ? 1 : 0];
   return 0;
@@ -385,6 +388,7 @@ static int launch(cx_proc *proc, const cx_proc_options *options, stdio_fds fds) 
   proc->watch_fd = cx__watch(pid);
   if (proc->watch_fd >= 0) return 0;
   signal_group(proc, SIGKILL);
+  cx__bound_forget(pid, false);
   waitpid(pid, NULL, 0);
   return proc->watch_fd;
 }

@@ -2,8 +2,8 @@
  *
  * A child has its own process group and dies with the thread that started it. It is ended politely
  * (a signal to the group, a grace period, SIGKILL), reaped, and what is still in its pipes is read
- * for a bounded time, because a grandchild may hold them open for ever. Linux only: it waits on a
- * pidfd, so neither SIGCHLD nor another thread's children are touched. */
+ * for a bounded time, because a grandchild may hold them open for ever. It waits on a pidfd, or
+ * in a thread, so neither SIGCHLD nor another thread's children are touched. */
 #ifndef CX_PROC_H
 #define CX_PROC_H
 

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "naming.h"
+#include "platform.h"
 
 /* In bytes.
  *
@@ -128,7 +129,7 @@ static size_t quoted_length(cx_span r, char quote, size_t s) {
 
 /* "user:password@": the last '@' counts, since a password may have one. */
 static size_t to_last_at(cx_span r, const char *set) {
-  const char *last = memrchr(r.at, '@', until(r, set));
+  const char *last = cx__last(r.at, '@', until(r, set));
   return last ? (size_t)(last - r.at) : 0;
 }
 
@@ -137,7 +138,7 @@ static size_t key_length(cx_span r) {
   static const char end[] = "-----END";
   if (r.n > KEY_LENGTH) r.n = KEY_LENGTH;
   size_t n = run(r, "+/=\\:,- \t\r\n\v\f");
-  const char *found = memmem(r.at, n, end, sizeof end - 1);
+  const char *found = cx__find(r.at, n, end, sizeof end - 1);
   if (found) n = (size_t)(found - r.at);
   while (n && r.at[n - 1] == '\\') n--; /* of the quote behind it */
   return n;
@@ -431,7 +432,7 @@ static bool scheme(cx_span r, find *f) {
 static bool private_key(cx_span r, find *f) {
   if (!starts(r, "-----BEGIN ")) return false;
   size_t name = 11 + run(after(r, 11), " ");
-  if (!starts(after(r, name), "-----") || !memmem(r.at, name, "PRIVATE KEY", 11)) return false;
+  if (!starts(after(r, name), "-----") || !cx__find(r.at, name, "PRIVATE KEY", 11)) return false;
   f->keep = f->from = name + 5;
   f->extent = (extent){.kind = KEY};
   cx_span body = after(r, f->from);

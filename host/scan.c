@@ -100,7 +100,29 @@ static int compare(const scanner *r, const key *a, const key *b) {
   return memcmp(x.at, y.at, x.n);
 }
 
-static int compare_keys(const void *a, const void *b, void *r) { return compare(r, a, b); }
+static void swap(key *a, key *b) {
+  const key kept = *a;
+  *a = *b;
+  *b = kept;
+}
+
+/* Lets the key at `i` sink to its place in the heap. */
+static void sift(const scanner *r, key *keys, size_t i, size_t n) {
+  for (size_t child; (child = 2 * i + 1) < n; i = child) {
+    if (child + 1 < n && compare(r, &keys[child], &keys[child + 1]) < 0) child++;
+    if (compare(r, &keys[i], &keys[child]) >= 0) return;
+    swap(&keys[i], &keys[child]);
+  }
+}
+
+/* A heap sort, which no choice of names makes slow; a system's qsort may be one that is. */
+static void sort(const scanner *r, key *keys, size_t n) {
+  for (size_t i = n / 2; i-- > 0;) sift(r, keys, i, n);
+  while (n-- > 1) {
+    swap(&keys[0], &keys[n]);
+    sift(r, keys, 0, n);
+  }
+}
 
 /* Names are ordered first, so that equal ones are neighbours: that stays quick for many names, also
  * for such that were made to have one hash. */
@@ -108,7 +130,7 @@ static bool are_unique(scanner *r, size_t first) {
   size_t n = r->count - first;
   if (n < 2) return true;
   key *keys = r->keys + first;
-  qsort_r(keys, n, sizeof *keys, compare_keys, r);
+  sort(r, keys, n);
   for (size_t i = 1; i < n; i++)
     if (compare(r, &keys[i - 1], &keys[i]) == 0) return false;
   return true;

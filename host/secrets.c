@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "err.h"
+#include "platform.h"
 
 enum { SHORTEST = 8 };
 
@@ -34,7 +35,7 @@ int cx_secrets_tell(cx_secrets *secrets, const char *text) {
 void cx_secrets_free(cx_secrets *secrets) {
   for (size_t i = 0; i < secrets->count; i++) {
     char *secret = (char *)secrets->list[i].at;
-    explicit_bzero(secret, secrets->list[i].n);
+    cx__wipe(secret, secrets->list[i].n);
     free(secret);
   }
   free(secrets->list);

@@ -14,13 +14,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "platform.h"
+
 enum { BACKLOG = 64, LOCK_TRIES = 100, LOCK_PAUSE_MS = 10, NAMES = 100 };
 
 /* Whether nobody listens at the address: a socket that an ended program left. */
 static bool is_stale(const struct sockaddr_un *address) {
   struct stat found;
   if (lstat(address->sun_path, &found) != 0 || !S_ISSOCK(found.st_mode)) return false;
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  int fd = cx__socket();
   if (fd < 0) return false;
   int rc = connect(fd, (const struct sockaddr *)address, sizeof *address);
   bool stale = rc != 0 && errno == ECONNREFUSED;
@@ -80,14 +82,14 @@ static int listen_as(cx_socket *s, const struct sockaddr_un *address) {
   struct sockaddr_un aside = {.sun_family = AF_UNIX};
   int rc = bind_aside(s, &aside);
   if (rc != 0) return rc;
-  bool listens = lstat(aside.sun_path, &s->made) == 0 && listen(s->fd, BACKLOG) == 0;
-  rc = listens ? take_name(aside.sun_path, address) : -errno;
+  rc = cx__socket_file_set_mode(aside.sun_path);
+  bool listens = rc == 0 && lstat(aside.sun_path, &s->made) == 0 && listen(s->fd, BACKLOG) == 0;
+  if (rc == 0) rc = listens ? take_name(aside.sun_path, address) : -errno;
   if (rc != 0) unlink(aside.sun_path);
   return rc;
 }
 
-/* The file gets the mode that the descriptor has before it is bound, so that nobody can connect in
- * between. */
+/* The file gets its mode before it is listened on, so that nobody can connect in between. */
 int cx_socket_listen(cx_socket *s, const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   *s = (cx_socket){.fd = -1};
@@ -96,10 +98,12 @@ int cx_socket_listen(cx_socket *s, const char *path) {
   memcpy(address.sun_path, path, strlen(path));
   s->path = strdup(path);
   if (!s->path) return -ENOMEM;
-  s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (s->fd < 0 || fchmod(s->fd, S_IRUSR | S_IWUSR) != 0) return -errno;
+  s->fd = cx__socket();
+  if (s->fd < 0) return s->fd;
+  int rc = cx__socket_set_mode(s->fd);
+  if (rc != 0) return rc;
   int lock = lock_folder(path);
-  int rc = listen_as(s, &address);
+  rc = listen_as(s, &address);
   if (lock >= 0) close(lock);
   return rc;
 }

@@ -12,10 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "platform.h"
 
 /* Everything the child needs, prepared before it exists. */
 typedef struct {
@@ -63,12 +64,13 @@ static void reset_signals(void) {
 
 static int prepare(const plan *p) {
   if (!p->options->same_group && setpgid(0, 0) != 0) return errno;
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return errno;
-  if (getppid() != p->parent) return ESRCH; /* the parent died before the request was in force */
+  int rc = cx__bound_to(p->parent, false);
+  if (rc != 0) return -rc;
   for (int i = 0; i < 3; i++)
     if (dup2(p->fds[i], i) < 0) return errno;
   if (p->options->cwd && chdir(p->options->cwd) != 0) return errno;
-  close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); /* files that a script opened are not the child's */
+  rc = cx__cloexec_from(3); /* files that a script opened are not the child's */
+  if (rc != 0) return -rc;
   reset_signals();
   return 0;
 }
@@ -88,7 +90,7 @@ static int start(const plan *p) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  pid_t pid = vfork();     /* NOLINT(clang-analyzer-*): the head of this file says why */
+  pid_t pid = cx__vfork(); /* NOLINT(clang-analyzer-*): the head of this file says why */
   if (pid == 0) become(p); /* NOLINT(clang-analyzer-*) */
   int rc = pid < 0 ? -errno : pid;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -99,12 +101,14 @@ int cx__spawn(const cx_proc_options *options, const int fds[3]) {
   char path[PATH_MAX];
   int report[2], code = 0;
   int rc = find(options->file, path, sizeof path);
+  if (rc == 0) rc = cx__bound_open();
+  if (rc == 0) rc = cx__pipe(report);
   if (rc != 0) return rc;
-  if (pipe2(report, O_CLOEXEC) != 0) return -errno;
   const plan p = {path, options, fds, report[1], getpid()};
   int pid = start(&p);
   close(report[1]);
   if (pid > 0 && read(report[0], &code, sizeof code) == (ssize_t)sizeof code) {
+    cx__bound_forget(pid, false);
     waitpid(pid, NULL, 0);
     pid = -code;
   }

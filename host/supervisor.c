@@ -17,10 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "platform.h"
 
 enum {
   REPORT = 3, /* the worker's descriptor for verdicts */
@@ -31,6 +32,7 @@ enum {
   LINGER_MS = 1000,       /* for the log, once the answer is written */
   DRAIN_MS = 200,         /* for Codex to write the rest of what no hook will read */
   SHORTEST_MS = 100,      /* for an answer, however late it is */
+  UNKNOWN_MS = 1000,      /* for the shell, at most, where nothing says when it was started */
   DEFAULT_LIMIT_MS = 600000,
   LONGEST_MS = 1000000000,
 };
@@ -70,13 +72,11 @@ static struct {
 } state = {
     .limit_ms = DEFAULT_LIMIT_MS, .alarm = INT64_MAX, .report = -1, .printed = -1, .null = -1};
 
-static int64_t clock_ms(clockid_t clock) {
+static int64_t now_ms(void) {
   struct timespec t;
-  clock_gettime(clock, &t);
+  clock_gettime(CLOCK_MONOTONIC, &t);
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
-
-static int64_t now_ms(void) { return clock_ms(CLOCK_MONOTONIC); }
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
@@ -164,15 +164,15 @@ static void record(const char *why) {
   if (state.known && state.known->head.note < sizeof note)
     memcpy(note, state.known->text + state.known->head.out + state.known->head.reason,
            state.known->head.note);
-  if (state.null < 0 || _Fork() != 0) return;
+  if (state.null < 0 || cx__bare_fork() != 0) return;
   setsid();
   for (int fd = 0; fd < 3; fd++)
     if (dup2(state.null, fd) < 0) _exit(UNSAID);
-  close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+  if (cx__cloexec_from(3) != 0) _exit(UNSAID);
   signal(SIGPIPE, SIG_DFL);
   signal(SIGXFSZ, SIG_DFL);
   set_mask(false);
-  execl("/proc/self/exe", "codex-lua", "hook", "--record", why, note, (char *)NULL);
+  execl(cx__program(), "codex-lua", "hook", "--record", why, note, (char *)NULL);
   _exit(UNSAID);
 }
 
@@ -191,7 +191,9 @@ static void drain(void) {
   int64_t now = now_ms(), room = (state.alarm - now) / 2;
   int64_t end = now + (room < DRAIN_MS ? room : DRAIN_MS);
   int flags = fcntl(STDIN_FILENO, F_GETFL);
-  if (fcntl(STDIN_FILENO, F_GETPIPE_SZ) < 0) return; /* it is no pipe of Codex's */
+  struct stat kind;
+  if (fstat(STDIN_FILENO, &kind) != 0 || !S_ISFIFO(kind.st_mode))
+    return; /* it is none of Codex's */
   if (flags < 0 || fcntl(STDIN_FILENO, F_SETFL, flags | O_NONBLOCK) != 0) return;
   while ((now = now_ms()) < end && poll(&in, 1, (int)(end - now)) > 0) {
     ssize_t n = read(STDIN_FILENO, rest, sizeof rest);
@@ -220,6 +222,7 @@ static _Noreturn void finish_well(const verdict *last) {
   struct pollfd end = {.fd = state.report};
   if (left > 0) poll(&end, 1, left < LINGER_MS ? (int)left : LINGER_MS);
   kill(state.worker, SIGKILL);
+  cx__bound_forget(state.worker, true);
   _exit(code);
 }
 
@@ -246,35 +249,24 @@ static void set_signals(void) {
 }
 
 /* Milliseconds since Codex started the shell that runs us, or us where it became us: Codex counts
- * from there. Later than the limit it would not be waiting any more, so that is not true. */
+ * from there. Later than the limit it would not be waiting any more, so that is not true. Where it
+ * cannot be known, the answer comes sooner than it has to. */
 static int64_t lost_ms(void) {
-  enum { FIELDS = 20 }; /* from the one after the name to the time of the start */
-  char text[1024];
-  snprintf(text, sizeof text, "/proc/%d/stat", (int)(state.shell ? state.shell : getpid()));
-  int fd = open(text, O_RDONLY | O_CLOEXEC);
-  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-  if (fd >= 0) close(fd);
-  text[n > 0 ? n : 0] = '\0';
-  const char *at = strrchr(text, ')');
-  for (int i = 0; at && i < FIELDS; i++) at = strchr(at + 1, ' ');
-  if (!at) return 0;
-  int64_t ms = clock_ms(CLOCK_BOOTTIME) - atoll(at) * 1000 / sysconf(_SC_CLK_TCK);
-  return ms > 0 && ms < state.limit_ms ? ms : 0;
+  int64_t ms = cx__age_ms(state.shell ? state.shell : getpid());
+  if (ms < 0) return state.limit_ms / 10 < UNKNOWN_MS ? state.limit_ms / 10 : UNKNOWN_MS;
+  return ms < state.limit_ms ? ms : 0;
 }
 
-/* Has the kernel kill us before Codex's time is over: what is stopped cannot answer, but the shell
- * that waits for it can. */
+/* Has us killed before Codex's time is over: what is stopped cannot answer, but the shell that
+ * waits for it can. */
 static void set_alarm(void) {
-  timer_t timer;
-  struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
+  cx_alarm alarm;
   int64_t now = now_ms(), ms = state.started + state.limit_ms - now;
   ms -= state.limit_ms > 5000 ? 500 : state.limit_ms / 10;
   if (ms < SHORTEST_MS) ms = SHORTEST_MS;
   state.alarm = now + ms;
-  struct itimerspec when = {.it_value = {ms / 1000, (long)(ms % 1000) * 1000000}};
-  if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 ||
-      timer_settime(timer, 0, &when, NULL) != 0)
-    finish("there is no timer");
+  if (cx__alarm_open(&alarm, SIGKILL) != 0) finish("there is no timer");
+  cx__alarm_set(&alarm, state.alarm * 1000000);
 }
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
@@ -341,21 +333,15 @@ static bool is_run_by_codex(int argc, char **argv) {
 
 /* ---- The worker ------------------------------------------------------------------------------ */
 
-/* The supervisor is gone: nobody hears us any more, nor whom we have started. */
-static void on_orphaned(int number) {
-  (void)number;
-  kill(0, SIGKILL);
-}
-
+/* Without the supervisor nobody would hear us any more, nor whom we have started. */
 static bool leave(const int report[2], const int printed[2]) {
-  struct sigaction normal = {.sa_handler = SIG_DFL}, orphaned = {.sa_handler = on_orphaned};
+  struct sigaction normal = {.sa_handler = SIG_DFL};
   for (int i = 1; i < NSIG; i++) sigaction(i, &normal, NULL);
   set_mask(false);
-  return setsid() >= 0 && sigaction(SIGRTMAX, &orphaned, NULL) == 0 &&
-         prctl(PR_SET_PDEATHSIG, SIGRTMAX) == 0 && getppid() == state.parent &&
+  return setsid() >= 0 && cx__bound_to(state.parent, true) == 0 &&
          dup2(printed[1], STDOUT_FILENO) >= 0 && dup2(printed[1], STDERR_FILENO) >= 0 &&
          dup2(report[1], REPORT) >= 0 && fcntl(REPORT, F_SETFD, FD_CLOEXEC) == 0 &&
-         close_range(REPORT + 1, ~0U, 0) == 0;
+         cx__close_from(REPORT + 1) == 0;
 }
 
 bool cx_is_supervised(void) { return state.parent != 0 && state.worker == 0; }
@@ -363,8 +349,7 @@ bool cx_is_supervised(void) { return state.parent != 0 && state.worker == 0; }
 /* In hexadecimal digits, so that it can be an argument. */
 static void make_key(void) {
   unsigned char bytes[CX_VERDICT_KEY / 2];
-  if (getrandom(bytes, sizeof bytes, GRND_NONBLOCK) != (ssize_t)sizeof bytes)
-    finish("there are no random numbers");
+  if (cx__random(bytes, sizeof bytes) != 0) finish("there are no random numbers");
   for (size_t i = 0; i < sizeof bytes; i++) snprintf(key + 2 * i, 3, "%02x", bytes[i]);
 }
 
@@ -450,8 +435,8 @@ char **cx_supervise(int argc, char **argv) {
   state.last = state.started + state.limit_ms * 8 / 10;
   make_key();
   int report[2], printed[2];
-  if (pipe2(report, O_CLOEXEC) != 0 || pipe2(printed, O_CLOEXEC) != 0)
-    finish("there is no descriptor left");
+  if (cx__pipe(report) != 0 || cx__pipe(printed) != 0) finish("there is no descriptor left");
+  if (cx__bound_open() != 0) finish("there is no room for a process");
   set_mask(true); /* a signal must not find the worker with our handlers and Codex's streams */
   state.worker = fork();
   if (state.worker == 0) {

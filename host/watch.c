@@ -1,18 +1,18 @@
 /* Exit of a child as a descriptor; see watch.h.
  *
- * That is a pidfd. Where there is none (Linux before 5.3, valgrind, some sandboxes) a thread waits
- * for the child and then closes its end of a pipe. */
+ * That is a pidfd. Where there is none (Linux before 5.3, valgrind, some sandboxes, other systems)
+ * a thread waits for the child and then closes its end of a pipe. */
 #include "watch.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <uv.h>
+
+#include "platform.h"
 
 typedef struct {
   int pid, fd;
@@ -40,9 +40,10 @@ static int start_thread(waiter *w) {
 
 static int watch_by_thread(int pid) {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return -errno;
+  int rc = cx__pipe(ends);
+  if (rc != 0) return rc;
   waiter *w = malloc(sizeof *w);
-  int rc = w ? 0 : -ENOMEM;
+  if (!w) rc = -ENOMEM;
   if (w) {
     *w = (waiter){pid, ends[1]};
     rc = start_thread(w);
@@ -57,9 +58,8 @@ static int watch_by_thread(int pid) {
 int cx__watch(int pid) {
   static _Atomic bool missing; /* a fact of this kernel, found out once */
   if (missing) return watch_by_thread(pid);
-  int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-  if (fd >= 0) return fd;
-  if (errno != ENOSYS && errno != EPERM) return -errno;
+  int fd = cx__pidfd(pid);
+  if (fd != -ENOSYS && fd != -EPERM) return fd;
   missing = true;
   return watch_by_thread(pid);
 }

@@ -1,7 +1,7 @@
 /* Ends the process when what it does takes too long and nothing inside of Lua can end it: a C
  * function that does not come back, or a finalizer that loops.
  *
- * It is made of two timers of the kernel. The first says what happened and exits; the second, a
+ * It is made of two alarms (host/platform.h). The first says what happened and exits; the second, a
  * second later, is SIGKILL, which nobody can catch, block or hold up. Each process has one. */
 #ifndef CX_WATCHDOG_H
 #define CX_WATCHDOG_H

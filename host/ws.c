@@ -25,6 +25,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "platform.h"
 #include "socket.h"
 
 enum {
@@ -386,11 +387,11 @@ static void on_acceptable(uv_poll_t *poll, int status, int events) {
   cx_ws *ws = poll->data;
   (void)status;
   (void)events;
-  int fd = accept4(ws->socket.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  int fd = cx__accept(ws->socket.fd);
   if (fd >= 0) {
     lws_adopt_socket_vhost(ws->vhost, fd);
     lws_cancel_service(ws->context); /* or the handshake's time limit would not run */
-  } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+  } else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
     wait_for_descriptors(ws);
   }
 }

@@ -6,6 +6,8 @@ local proc = require "codex.proc"
 -- What a file may include of ours, besides its own header. Each layer of host/ sees the lower ones.
 local parsers = "err buf log lines token json rpc"
 local may = {
+  ["host/platform"] = "keeper",
+  ["host/keeper"] = "",
   ["host/err"] = "",
   ["host/buf"] = "err",
   ["host/naming"] = "buf",
@@ -76,6 +78,7 @@ end
 
 local function allowed(unit, included)
   if unit:match "[^/]*$" == included then return true end
+  if included == "platform" and unit:match "^host/" then return true end
   local list = may[unit] or (unit:match "^bindings/" and binding)
   return list and has_word(list, included)
 end
