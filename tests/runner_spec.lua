@@ -178,6 +178,22 @@ describe("the runner", function()
     assert.matches("it exited with 23", failed(result).one, 1, true)
   end)
 
+  it("runs a file again once where LeakSanitizer itself has crashed, and only there", function()
+    write { one = [[it("is well", function() end)]] }
+    local crash = '"$@"\necho "Tracer caught signal 11: addr=0x168"; exit 23\n'
+    local once = '[ -e $DIR/done ] && exec "$@"\n>$DIR/done\n'
+    program.write(dir .. "/wrap", "#!/bin/sh\n" .. once .. crash, 493)
+    local result = run { WRAP = dir .. "/wrap", DIR = dir }
+    assert.same({ 1, 0, 0, 0, 1 }, counts(result))
+    assert.matches("the file is run again", result.stdout, 1, true)
+    program.write(dir .. "/wrap", "#!/bin/sh\n" .. crash, 493)
+    result = run { WRAP = dir .. "/wrap" }
+    assert.same({ 1, 0, 1, 0, 1 }, counts(result))
+    write { one = [[it("is not well", function() error "no" end)]] }
+    result = run { WRAP = dir .. "/wrap" }
+    assert.is_nil(result.stdout:find("the file is run again", 1, true))
+  end)
+
   it("fails for a process that never came to its end, whatever its exit code is", function()
     write { one = [[it("is well", function() end)]] }
     local result = run { WRAP = "true" }
