@@ -37,7 +37,7 @@ DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
               -DCX_VERSION='"$(VERSION)"' -DCX_PREFIX='"$(PREFIX)"'
 # A program that holds keys is built so that a mistake in it is harder to use.
 HARDEN     := -fstack-protector-strong
-ALL_CFLAGS  = $(DIALECT) -fPIC $(HARDEN) $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
+ALL_CFLAGS  = $(DIALECT) -fPIC -fno-semantic-interposition $(HARDEN) $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS) $(SANITIZE)
 
 CORE     := platform keeper err buf pool naming redact secrets log lines token json scan rpc envelope \

@@ -19,11 +19,6 @@
 enum { HELD = 32, NAMES = 256 };
 
 typedef struct {
-  const char *text;
-  size_t n;
-} name;
-
-typedef struct {
   lua_State *L;
   cx_tokens t;
   int rc;
@@ -31,7 +26,7 @@ typedef struct {
   int depth;
   size_t values_left;
   luaL_Buffer *buffer; /* where a string with escapes is put together */
-  name *names;         /* of objects that are open and have no table yet */
+  cx_span *names;      /* of objects that are open and have no table yet */
   int named;
 } reader;
 
@@ -44,16 +39,19 @@ static bool refuse(reader *r, int rc, const char *what) {
 
 /* ---- Strings and numbers -------------------------------------------------------------------- */
 
-static bool read_string(reader *r) {
+/* Its bytes are those of the text, where it has no escapes. */
+static bool read_string(reader *r, cx_span *bytes) {
   cx_span inside;
   bool escaped;
   if (!cx_token_read_string(&r->t, &inside, &escaped)) return false;
+  *bytes = inside;
   if (!escaped) {
     lua_pushlstring(r->L, inside.at, inside.n);
     return true;
   }
   char *room = luaL_buffinitsize(r->L, r->buffer, inside.n);
   luaL_pushresultsize(r->buffer, cx_token_unescape(inside, room));
+  bytes->at = lua_tolstring(r->L, -1, &bytes->n);
   return true;
 }
 
@@ -105,10 +103,14 @@ static void make_object(reader *r, object *o) {
   o->is_made = true;
 }
 
-/* Whether none of the names has this text; cheaper than to ask a table, where they are few. */
-static bool is_new(const reader *r, const object *o, const name *one) {
-  for (const name *each = r->names + o->first_name; each < r->names + r->named; each++)
-    if (each->n == one->n && memcmp(each->text, one->text, one->n) == 0) return false;
+static bool are_equal(cx_span a, cx_span b) {
+  return a.n == b.n && *a.at == *b.at && memcmp(a.at, b.at, a.n) == 0;
+}
+
+/* Whether none of the names is this one; cheaper than to ask a table, where they are few. */
+static bool is_new(const reader *r, const object *o, cx_span one) {
+  for (int i = o->first_name; i < r->named; i++)
+    if (are_equal(r->names[i], one)) return false;
   return true;
 }
 
@@ -118,13 +120,12 @@ static bool is_full(const reader *r, const object *o) {
 
 static bool read_name(reader *r, object *o) {
   lua_State *L = r->L;
-  name one;
+  cx_span one;
   if (!cx_token_is_at(&r->t, '"')) return cx_token_refuse(&r->t, "a name is missing");
   if (!o->is_made && is_full(r, o)) make_object(r, o);
-  if (!read_string(r)) return false;
+  if (!read_string(r, &one)) return false;
   if (o->is_made) return true;
-  one.text = lua_tolstring(L, -1, &one.n);
-  if (is_new(r, o, &one)) {
+  if (is_new(r, o, one)) {
     r->names[r->named++] = one;
     return true;
   }
@@ -233,11 +234,12 @@ static bool read_null(reader *r) {
 }
 
 static bool read_value(reader *r) {
+  cx_span bytes;
   if (r->t.s == r->t.end) return cx_token_refuse(&r->t, "the text ends too early");
   if (r->values_left-- == 0) return refuse(r, CX_ETOOMANY, "more values than the limit");
   switch (*r->t.s) {
   case '"':
-    return read_string(r);
+    return read_string(r, &bytes);
   case '{':
   case '[':
     return read_container(r);
@@ -255,7 +257,7 @@ static bool read_value(reader *r) {
 int cx_parse_json(lua_State *L, const char *text, size_t n, size_t max_values, cx_fault *fault) {
   int top = lua_gettop(L);
   luaL_Buffer buffer;
-  name names[NAMES];
+  cx_span names[NAMES];
   luaL_checkstack(L, 16, "JSON");
   luaL_getmetatable(L, CX_JSON_ARRAY);
   reader r = {.L = L,

@@ -56,7 +56,8 @@ static uint64_t odd_bytes(uint64_t eight) {
   return ((quote - ones) | (backslash - ones) | (eight - ones * ' ') | eight) & high;
 }
 
-const char *cx_token_skip_plain(const char *s, const char *end) {
+/* Plain are all of ASCII but control characters, quotes and backslashes: eight are seen at once. */
+static const char *skip_plain_ascii(const char *s, const char *end) {
   uint64_t eight, odd;
   for (; end - s >= 8; s += 8) {
     memcpy(&eight, s, 8);
@@ -67,30 +68,39 @@ const char *cx_token_skip_plain(const char *s, const char *end) {
   return s;
 }
 
-size_t cx_token_sequence(const char *text, const char *end) {
-  const unsigned char *s = (const unsigned char *)text;
-  unsigned char lowest = 0x80, highest = 0xBF;
-  if (s[0] < 0xC2 || s[0] > 0xF4) return 0;
-  size_t n = s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
-  if (n > (size_t)(end - text)) return 0;
-  if (s[0] == 0xE0) lowest = 0xA0;
-  if (s[0] == 0xED) highest = 0x9F;
-  if (s[0] == 0xF0) lowest = 0x90;
-  if (s[0] == 0xF4) highest = 0x8F;
-  if (s[1] < lowest || s[1] > highest) return 0;
-  for (size_t i = 2; i < n; i++)
-    if ((s[i] & 0xC0) != 0x80) return 0;
-  return n;
+static bool is_tail(unsigned char c) { return (c & 0xC0) == 0x80; }
+
+/* Overlong forms begin with E0 and a low byte, surrogates with ED and a high one. */
+static bool is_three(const unsigned char *s) {
+  return is_tail(s[1]) && is_tail(s[2]) && (s[0] != 0xE0 || s[1] >= 0xA0) &&
+         (s[0] != 0xED || s[1] < 0xA0);
 }
 
-/* Takes characters beyond ASCII, one of which stands here. */
-static bool read_characters(cx_tokens *t) {
-  while (t->s < t->end && (unsigned char)*t->s >= 0x80) {
-    size_t n = cx_token_sequence(t->s, t->end);
-    if (n == 0) return cx_token_refuse(t, "bytes that are no UTF-8");
-    t->s += n;
+/* Overlong forms begin with F0 and a low byte, what is above U+10FFFF with F4 and a high one. */
+static bool is_four(const unsigned char *s) {
+  return is_tail(s[1]) && is_tail(s[2]) && is_tail(s[3]) && (s[0] != 0xF0 || s[1] >= 0x90) &&
+         (s[0] != 0xF4 || s[1] < 0x90);
+}
+
+size_t cx_token_sequence(const char *text, const char *end) {
+  const unsigned char *s = (const unsigned char *)text;
+  size_t left = (size_t)(end - text);
+  if (s[0] >= 0xE0 && s[0] < 0xF0) return left >= 3 && is_three(s) ? 3 : 0;
+  if (s[0] >= 0xC2 && s[0] < 0xE0) return left >= 2 && is_tail(s[1]) ? 2 : 0;
+  if (s[0] >= 0xF0 && s[0] < 0xF5) return left >= 4 && is_four(s) ? 4 : 0;
+  return 0;
+}
+
+const char *cx_token_skip_plain(const char *s, const char *end) {
+  for (;;) {
+    s = skip_plain_ascii(s, end);
+    if (s == end || (unsigned char)*s < 0x80) return s;
+    while (s < end && (unsigned char)*s >= 0x80) {
+      size_t n = cx_token_sequence(s, end);
+      if (n == 0) return s;
+      s += n;
+    }
   }
-  return true;
 }
 
 /* ---- Escapes -------------------------------------------------------------------------------- */
@@ -168,17 +178,22 @@ static char *put_escape(char *out, const char **s, const char *end) {
 
 /* ---- Strings -------------------------------------------------------------------------------- */
 
+static bool refuse_byte(cx_tokens *t) {
+  bool is_control = (unsigned char)*t->s < ' ';
+  return cx_token_refuse(t, is_control ? "a raw control character in a string"
+                                       : "bytes that are no UTF-8");
+}
+
 bool cx_token_read_string(cx_tokens *t, cx_span *inside, bool *escaped) {
   const char *from = ++t->s;
   *escaped = false;
   for (;;) {
     t->s = cx_token_skip_plain(t->s, t->end);
     if (t->s == t->end) return cx_token_refuse(t, "the text ends within a string");
-    unsigned char c = (unsigned char)*t->s;
-    if (c == '"') break;
-    if (c < ' ') return cx_token_refuse(t, "a raw control character in a string");
-    if (c == '\\') *escaped = true;
-    if (!(c == '\\' ? read_escape(t) : read_characters(t))) return false;
+    if (*t->s == '"') break;
+    if (*t->s != '\\') return refuse_byte(t);
+    *escaped = true;
+    if (!read_escape(t)) return false;
   }
   *inside = (cx_span){from, (size_t)(t->s++ - from)};
   return true;

@@ -42,7 +42,7 @@ static inline bool cx_token_is_space(char c) {
 }
 
 static inline void cx_token_skip_space(cx_tokens *t) {
-  while (t->s < t->end && cx_token_is_space(*t->s)) t->s++;
+  while (t->s < t->end && (unsigned char)*t->s <= ' ' && cx_token_is_space(*t->s)) t->s++;
 }
 
 static inline bool cx_token_is_at(const cx_tokens *t, char c) {
@@ -73,7 +73,8 @@ bool cx_token_read_word(cx_tokens *t, const char *word);
 
 /* ---- Strings -------------------------------------------------------------------------------- */
 
-/* The end of the plain bytes at `s`: ASCII that stands in a string for itself. */
+/* The end of what stands in a string for itself: UTF-8 without control characters, quotes and
+ * backslashes. */
 const char *cx_token_skip_plain(const char *s, const char *end);
 
 /* Length of the UTF-8 sequence of more than one byte at `s`; 0 where there is none (Unicode, table

@@ -95,7 +95,8 @@ static bool read_string(const char *text, size_t n, cx_span *inside, bool *escap
   return cx_token_read_string(&t, inside, escaped) && t.s == t.end;
 }
 
-/* Each byte, at a place so far from the first: only what is plain is skipped. */
+/* Each byte, at a place so far from the first: only what is plain is skipped, and alone no byte
+ * beyond ASCII is. */
 static void test_bytes(size_t before) {
   char text[40];
   for (int c = 0; c < 256; c++) {
