@@ -260,6 +260,10 @@ differential: deps ## mutated messages to Codex and through the launcher; MUTANT
 	@$(MAKE) --no-print-directory all
 	@$(RUN) $(BUILD)/codex-lua tests/differential/run.lua
 
+json-differential: deps ## documents that others read, too: DOCUMENTS=100000 SEED=1
+	@$(MAKE) --no-print-directory all
+	@$(RUN) $(BUILD)/codex-lua tests/json/run.lua
+
 matrix: deps ## whatever goes wrong, by policy: the table of what Codex was allowed
 	@$(MAKE) --no-print-directory all
 	@$(RUN) $(BUILD)/codex-lua tests/differential/table.lua
