@@ -6,7 +6,6 @@
 #include "http.h"
 
 #include <ctype.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,7 +112,6 @@ static void read_options(lua_State *L, int index, cx_transfer_options *o) {
   o->proxy = cx_opt_string(L, index, "proxy", NULL);
   o->ca_file = cx_opt_string(L, index, "ca_file", NULL);
   o->unix_socket = cx_opt_string(L, index, "unix_socket", NULL);
-  o->redirects = (int)cx_opt_between(L, index, "redirects", 0, INT_MAX, 0);
   o->compressed = cx_opt_bool(L, index, "compressed", false);
   o->until_head = cx_opt_bool(L, index, "until_head", false);
   o->idempotent = cx_opt_bool(L, index, "idempotent", false);
@@ -234,16 +232,33 @@ static int transfer_gc(lua_State *L) {
 
 /* ---- Registration --------------------------------------------------------------------------- */
 
+/* Frees the text. */
+static void push_text(lua_State *L, char *text) {
+  cx_buf buf = {0};
+  int rc = cx_buf_add_string(&buf, text);
+  free(text);
+  if (rc != 0) luaL_error(L, "%s", cx_err_text(rc));
+  cx_bind_push_buf(L, &buf);
+}
+
 /* origin(url) -> scheme, host and port; nothing when it is no http or https URL */
 static int http_origin(lua_State *L) {
   char *origin = cx_http_origin(cx_check_text(L, 1));
   if (!origin) return 0;
-  cx_buf buf = {0};
-  int rc = cx_buf_add_string(&buf, origin);
-  free(origin);
-  if (rc != 0) return luaL_error(L, "%s", cx_err_text(rc));
-  cx_bind_push_buf(L, &buf);
+  push_text(L, origin);
   return 1;
+}
+
+/* resolve(url, location) -> the URL that it leads to, whether it has the same scheme, host and
+ * port; nothing when it is no http or https URL */
+static int http_resolve(lua_State *L) {
+  bool stays;
+  const char *url = cx_check_text(L, 1);
+  char *found = cx_http_resolve(url, cx_check_text(L, 2), &stays);
+  if (!found) return 0;
+  push_text(L, found);
+  lua_pushboolean(L, stays);
+  return 2;
 }
 
 static const luaL_Reg methods[] = {{"start", client_start}, {"close", client_close}, {NULL, NULL}};
@@ -254,7 +269,8 @@ static const luaL_Reg transfer_methods[] = {{"head", transfer_head},
                                             {"close", transfer_close},
                                             {NULL, NULL}};
 static const luaL_Reg transfer_meta[] = {{"__gc", transfer_gc}, {NULL, NULL}};
-static const luaL_Reg functions[] = {{"open", http_open}, {"origin", http_origin}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"open", http_open}, {"origin", http_origin}, {"resolve", http_resolve}, {NULL, NULL}};
 
 int luaopen_codex_core_http(lua_State *L) {
   cx_bind_type(L, type, methods, meta);

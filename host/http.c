@@ -49,7 +49,7 @@ struct cx_transfer {
   curl_off_t sent, retry_after;
   const char *outcome, *text;
   long status;
-  bool until_head, follows, headed, paused, is_changed;
+  bool until_head, headed, paused, is_changed;
   bool idempotent, is_sent, is_answered; /* the last two: of the request that is under way */
   /* A limit has run out; what has arrived is read before it counts. */
   bool is_late;
@@ -107,8 +107,6 @@ static const char *word_of(CURLcode code) {
   case CURLE_RECV_ERROR:
   case CURLE_SEND_ERROR:
     return "cut";
-  case CURLE_TOO_MANY_REDIRECTS:
-    return "redirects";
   case CURLE_URL_MALFORMAT:
   case CURLE_UNSUPPORTED_PROTOCOL:
     return "url";
@@ -152,8 +150,6 @@ static void judge(cx_transfer *t, CURLcode code) {
     set_outcome(t, "proxy", text);
   else if (code == CURLE_UNSUPPORTED_PROTOCOL && strstr(t->error, "HTTP/0.9"))
     set_outcome(t, "protocol", "what came is not HTTP");
-  else if (t->head_bytes > 0 && strcmp(word_of(code), "url") == 0)
-    set_outcome(t, "redirects", "it redirects to where we do not go");
   else
     set_outcome(t, word_of(code), text);
 }
@@ -324,27 +320,11 @@ static bool keep_head(cx_transfer *t) {
   return t->url != NULL;
 }
 
-/* Whether libcurl takes this response itself: an interim one, or a redirect that it follows. */
-static bool is_passed_over(const cx_transfer *t, long status) {
-  struct curl_header *location;
-  if (status < 200) return true;
-  return t->follows && status >= 300 && status < 400 &&
-         curl_easy_header(t->easy, "location", 0, CURLH_HEADER, -1, &location) == CURLHE_OK;
-}
-
-/* RFC 9110, 15.4.4: what a 303 leads to is asked with GET, or HEAD, whatever came before. */
-static void forget_method(cx_transfer *t) {
-  curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, NULL);
-}
-
+/* An interim response, which has a status below 200, is libcurl's affair. */
 static bool end_head(cx_transfer *t) {
   long status = 0;
   curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-  if (t->headed) return true;
-  if (is_passed_over(t, status)) {
-    if (status == 303) forget_method(t);
-    return true;
-  }
+  if (t->headed || status < 200) return true;
   if (!keep_head(t)) {
     set_outcome(t, "memory", cx_err_text(CX_EMEMORY));
     return false;
@@ -501,8 +481,6 @@ static int set_headers(cx_transfer *t, const cx_transfer_options *o) {
   return curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers) == CURLE_OK ? 0 : CX_EMEMORY;
 }
 
-/* After a redirect libcurl makes POST a GET as all do (301, 302, 303). A method that it was given
- * as a word stays, and its body with it, but for 303 (forget_method). */
 static CURLcode set_method(cx_transfer *t, const cx_transfer_options *o) {
   CURLcode rc = CURLE_OK;
   bool is_get = strcmp(o->method, "GET") == 0, is_post = strcmp(o->method, "POST") == 0;
@@ -517,19 +495,13 @@ static CURLcode set_method(cx_transfer *t, const cx_transfer_options *o) {
   }
   if (is_post || (is_get && !o->body)) return rc;
   SET(CURLOPT_CUSTOMREQUEST, o->method);
-  SET(CURLOPT_POSTREDIR, (long)(CURL_REDIR_POST_301 | CURL_REDIR_POST_302));
   return rc;
 }
 
 static CURLcode set_target(cx_transfer *t, const cx_transfer_options *o) {
   CURLcode rc = CURLE_OK;
-  bool is_https = strncasecmp(o->url, "https:", 6) == 0;
   SET(CURLOPT_URL, o->url);
   SET(CURLOPT_PROTOCOLS_STR, "http,https");
-  SET(CURLOPT_REDIR_PROTOCOLS_STR, is_https ? "https" : "http,https");
-  t->follows = o->redirects > 0;
-  SET(CURLOPT_FOLLOWLOCATION, t->follows ? 1L : 0L);
-  SET(CURLOPT_MAXREDIRS, (long)o->redirects);
   SET(CURLOPT_UNIX_SOCKET_PATH, o->unix_socket);
   SET(CURLOPT_PROXY, o->unix_socket ? "" : o->proxy);
   if (o->ca_file) {
@@ -715,14 +687,14 @@ void cx_http_close(cx_http *http) {
   uv_close((uv_handle_t *)&http->timer, on_timer_closed);
 }
 
-char *cx_http_origin(const char *url) {
+/* ---- URLs ------------------------------------------------------------------------------------ */
+
+static char *origin_of(CURLU *parts) {
   char *scheme = NULL, *host = NULL, *port = NULL, *origin = NULL;
-  CURLU *parts = curl_url();
-  if (parts && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK &&
-      curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+  if (curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
       (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0) &&
       curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
-    bool has_port = curl_url_get(parts, CURLUPART_PORT, &port, 0) == CURLUE_OK;
+    bool has_port = curl_url_get(parts, CURLUPART_PORT, &port, CURLU_NO_DEFAULT_PORT) == CURLUE_OK;
     if (asprintf(&origin, "%s://%s%s%s", scheme, host, has_port ? ":" : "", has_port ? port : "") <
         0)
       origin = NULL;
@@ -730,6 +702,60 @@ char *cx_http_origin(const char *url) {
   curl_free(scheme);
   curl_free(host);
   curl_free(port);
+  return origin;
+}
+
+char *cx_http_origin(const char *url) {
+  CURLU *parts = curl_url();
+  bool is_url = parts && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK;
+  char *origin = is_url ? origin_of(parts) : NULL;
   curl_url_cleanup(parts);
   return origin;
+}
+
+/* A part that is not there is no failure. */
+static bool copy_part(CURLU *to, CURLU *from, CURLUPart part) {
+  char *text = NULL;
+  bool copied = curl_url_get(from, part, &text, 0) != CURLUE_OK ||
+                curl_url_set(to, part, text, 0) == CURLUE_OK;
+  curl_free(text);
+  return copied;
+}
+
+/* Names of hosts are told apart without regard to case. */
+static bool is_same_origin(CURLU *a, CURLU *b) {
+  char *one = origin_of(a), *other = origin_of(b);
+  bool same = one && other && strcasecmp(one, other) == 0;
+  free(one);
+  free(other);
+  return same;
+}
+
+/* `to` is where `from` is, and becomes where the location leads. */
+static char *resolve(CURLU *from, CURLU *to, const char *location, bool *stays) {
+  char *text = NULL, *copy = NULL, *origin = NULL;
+  if (curl_url_set(to, CURLUPART_URL, location, CURLU_URLENCODE | CURLU_ALLOW_SPACE) != CURLUE_OK)
+    return NULL;
+  *stays = is_same_origin(from, to);
+  bool names_user = curl_url_get(to, CURLUPART_USER, &text, 0) == CURLUE_OK;
+  curl_free(text);
+  text = NULL;
+  if (*stays && !names_user &&
+      (!copy_part(to, from, CURLUPART_USER) || !copy_part(to, from, CURLUPART_PASSWORD)))
+    return NULL;
+  if ((origin = origin_of(to)) && curl_url_get(to, CURLUPART_URL, &text, 0) == CURLUE_OK)
+    copy = strdup(text);
+  curl_free(text);
+  free(origin);
+  return copy;
+}
+
+char *cx_http_resolve(const char *url, const char *location, bool *stays) {
+  CURLU *from = curl_url(), *to = curl_url();
+  bool is_url = from && to && curl_url_set(from, CURLUPART_URL, url, 0) == CURLUE_OK &&
+                curl_url_set(to, CURLUPART_URL, url, 0) == CURLUE_OK;
+  char *found = is_url ? resolve(from, to, location, stays) : NULL;
+  curl_url_cleanup(from);
+  curl_url_cleanup(to);
+  return found;
 }

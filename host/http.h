@@ -28,9 +28,14 @@ int cx_http_open(cx_http **out, uv_loop_t *loop, const cx_http_events *events, v
 /* Ends every transfer (ECANCELLED) and drops every connection; on_closed follows. Idempotent. */
 void cx_http_close(cx_http *http);
 
-/* The scheme, host and port of an http or https URL, without user, path and query; to be freed.
- * NULL when it is none. */
+/* The scheme, host and port (where it is not the scheme's own) of an http or https URL, without
+ * user, path and query; to be freed. NULL when it is none. */
 char *cx_http_origin(const char *url);
+
+/* The http or https URL that a Location leads to, from this URL; to be freed. `stays` says whether
+ * it has the same origin: then it has the URL's user and password, too, unless it names others.
+ * NULL when it is none. */
+char *cx_http_resolve(const char *url, const char *location, bool *stays);
 
 /* ---- One transfer --------------------------------------------------------------------------- */
 
@@ -53,7 +58,6 @@ typedef struct cx_transfer_options {
   const char *proxy;       /* "": none; NULL: as http_proxy, https_proxy, no_proxy say */
   const char *ca_file;     /* certificates to trust in place of the system's */
   const char *unix_socket; /* connect there, and to no proxy */
-  int redirects;           /* so many are followed; from https to https alone. 303 makes it GET */
   bool compressed;         /* ask for compression; the body is always unpacked then */
   bool until_head;         /* timeout_ms is the time until the headers have come */
   bool idempotent;         /* may be sent again where a kept connection proves to be dead */
@@ -80,7 +84,7 @@ size_t cx_transfer_peek(const cx_transfer *transfer, const char **data);
 void cx_transfer_taken(cx_transfer *transfer, size_t n);
 
 /* NULL while it runs. "done", or what went wrong: "dns", "proxy", "connect", "connect_timeout",
- * "tls", "cut" (the connection broke off), "redirects", "url", "protocol", "too_long", "head"
+ * "tls", "cut" (the connection broke off), "url", "protocol", "too_long", "head"
  * (headers without end), "timeout", "idle", "cancelled", "memory", "other". `text` says it in words
  * that hold nothing of what was sent. */
 const char *cx_transfer_outcome(const cx_transfer *transfer, const char **text);

@@ -544,7 +544,7 @@ describe("codex.http", function()
         { redirects = 1, headers = headers }))
       assert.equal("Bearer secret", peer:seen().headers.authorization)
       local seen = other:seen().headers
-      assert.same({ nil, nil, "1" }, { seen.authorization, seen.cookie, seen["x-other"] })
+      assert.same({ nil, nil, nil }, { seen.authorization, seen.cookie, seen["x-other"] })
       assert(http.get(peer.root .. "/redirect?to=%2Fecho", { redirects = 1, headers = headers }))
       peer:seen()
       assert.equal("a=secret", peer:seen().headers.cookie)
@@ -555,6 +555,79 @@ describe("codex.http", function()
       assert.equal(other.root .. "/echo", response.url)
       assert.equal(peer.root .. "/echo",
         assert(http.get(("http://me:pass@127.0.0.1:%d/echo"):format(peer.port))).url)
+    end)
+
+    it("take nothing of the caller's to another host", function()
+      local here <close> = start_peer()
+      local there <close> = start_peer()
+      local function went(status, given)
+        for name, value in pairs {
+          url = ("%s/redirect?status=%d&to=%s"):format(here.root, status,
+            encode(there.root .. "/redirect?to=" .. encode(there.root .. "/echo"))),
+          redirects = 2, method = "POST", body = { a = 1 },
+          headers = { ["X-Key"] = "secret", ["X-Goog-Api-Key"] = "secret", Host = "elsewhere" },
+        } do
+          if given[name] == nil then given[name] = value end
+        end
+        assert.equal(200, assert(http.request(given)).status)
+        assert.equal("secret", here:seen().headers["x-key"])
+        local first, names = there:seen(), {}
+        there:seen()
+        for name in pairs(first.headers) do names[#names + 1] = name end
+        table.sort(names)
+        return { first.method, first.body, first.headers.host == there.root:match "//(.*)",
+          table.concat(names, " ") }
+      end
+      assert.same({ "GET", "", true, "accept accept-encoding host user-agent" }, went(303, {}))
+      assert.same({ "POST", "", true, "accept accept-encoding content-length host user-agent" },
+        went(307, {}))
+      assert.same({ "PUT", "", true, "accept accept-encoding content-length host user-agent" },
+        went(302, { method = "PUT" }))
+      assert.same({ "POST", '{"a":1}', true,
+        "accept accept-encoding content-length content-type host user-agent" },
+        went(308, { redirect_body = true }))
+    end)
+
+    it("keep all that the caller has set where scheme, host and port stay", function()
+      local peer <close> = start_peer()
+      local url = ("http://me:pass@127.0.0.1:%d/redirect?status=307&to="):format(peer.port)
+      local seen = assert(http.request { url = url .. encode "/echo", redirects = 1,
+        method = "POST", body = "b", headers = { ["X-Key"] = "secret" } }):json()
+      peer:seen()
+      local second = peer:seen().headers
+      assert.same({ "POST", "b", "secret", "Basic bWU6cGFzcw==" },
+        { seen.method, seen.body, second["x-key"], second.authorization })
+      assert(http.request { url = url .. encode(peer.root:upper() .. "/echo"), redirects = 1,
+        headers = { ["X-Key"] = "secret" } })
+      peer:seen()
+      assert.equal("secret", peer:seen().headers["x-key"])
+    end)
+
+    it("share the time of the request", function()
+      local peer <close> = start_peer()
+      local url = peer.root .. "/redirect?to=" .. encode "/silent"
+      local began = uv.hrtime()
+      failed("timeout", nil, http.get(url, { redirects = 1, timeout = 1 }))
+      assert.is_true(uv.hrtime() - began >= 0.95e9)
+    end)
+
+    it("resolve as RFC 3986 says", function()
+      local core = require "codex.core.http"
+      local base = "http://me:pw@Host:80/a/b?c"
+      for location, wanted in pairs {
+        ["x"] = "http://me:pw@Host:80/a/x", ["/x?y"] = "http://me:pw@Host:80/x?y",
+        ["http://host/"] = "http://me:pw@host/", ["http://host:80/"] = "http://me:pw@host:80/",
+        ["http://you@host/"] = "http://you@host/",
+      } do
+        local url, stays = core.resolve(base, location)
+        assert.same({ location, true }, { location, stays })
+        assert.equal(wanted, url)
+      end
+      for _, location in ipairs { "http://host:81/", "https://host/", "//other/", "//host./" } do
+        assert.same({ location, false }, { location, select(2, core.resolve(base, location)) })
+      end
+      assert.is_nil(core.resolve(base, "ftp://host/"))
+      assert.is_nil(core.resolve(base, "http://a b/"))
     end)
 
     it("lead to no other scheme, nor from https to http", function()

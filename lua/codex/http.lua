@@ -16,11 +16,14 @@ local core = require "codex.core.http"
 local E = require "codex.error"
 local json = require "codex.json"
 local options = require "codex.options"
+local redirect = require "codex.wire.redirect"
+local uv = require "luv"
 
 local M = {}
 
 local LIMIT = 16 * 1024 * 1024 -- bytes of a body
 local MAX_HEADERS = 64 -- of the binding
+local PASSED_OVER = 64 * 1024 -- bytes of a body that nobody wants
 local TOKEN = "^[%w!#$%%&'*+.^_`|~-]+$" -- RFC 9110, 5.6.2
 local user_agent = "codex-lua/" .. require("codex.core.host").version
 
@@ -44,8 +47,9 @@ local user_agent = "codex-lua/" .. require("codex.core.host").version
 ---@field connect_timeout? number seconds until there is a connection (10)
 ---@field idle_timeout? number seconds without a byte
 ---@field redirects? integer so many are followed (0), never from https to http. The method stays,
----  but 303 makes it GET (of HEAD: HEAD), and 301 and 302 make POST one. Authorization and Cookie
----  go to no other host, but other headers do
+---  but 303 makes it GET (of HEAD: HEAD), and 301 and 302 make POST one. None of `headers` goes to
+---  another scheme, host or port, and no body
+---@field redirect_body? boolean where the method stays, the body goes there, too, with its type
 ---@field max_bytes? integer longest body (16 MiB; of a stream: any)
 ---@field compressed? boolean false: do not ask for compression
 ---@field proxy? string|false a URL; false: none
@@ -57,7 +61,7 @@ local user_agent = "codex-lua/" .. require("codex.core.host").version
 local idempotent = options.set { "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE" }
 local known = options.set {
   "url", "method", "headers", "body", "timeout", "connect_timeout", "idle_timeout", "redirects",
-  "max_bytes", "compressed", "proxy", "ca_file", "unix_socket", "retry",
+  "redirect_body", "max_bytes", "compressed", "proxy", "ca_file", "unix_socket", "retry",
 }
 local known_json = options.set { "max_values" }
 local known_retry = options.set { "attempts", "on", "base", "max", "always" }
@@ -137,6 +141,7 @@ local function check_types(where, opts)
   end
   options.typed(where, opts, "body", "string", "table")
   options.typed(where, opts, "compressed", "boolean")
+  options.typed(where, opts, "redirect_body", "boolean")
   if opts.url == nil then options.raise(where .. ": option 'url' is needed") end
   if opts.proxy ~= false then options.typed(where, opts, "proxy", "string") end
 end
@@ -148,14 +153,15 @@ local function prepare(where, opts, is_stream)
   local is_json = type(opts.body) == "table"
   local text = is_json and json.encode(opts.body) or opts.body
   local limit, method = natural(where, opts, "max_bytes", 1), method_of(where, opts)
+  local timeout_ms = default(options.milliseconds(where, opts, "timeout"), 30000)
   return {
     url = opts.url, method = method, idempotent = idempotent[method] == true, body = text,
     user_agent = user_agent,
     headers = header_list(where, opts, is_json and "application/json" or nil),
-    timeout_ms = default(options.milliseconds(where, opts, "timeout"), 30000),
+    timeout_ms = timeout_ms, whole_ms = timeout_ms,
     connect_timeout_ms = default(options.milliseconds(where, opts, "connect_timeout"), 10000),
     idle_ms = options.milliseconds(where, opts, "idle_timeout"), until_head = is_stream,
-    redirects = math.min(natural(where, opts, "redirects", 0) or 0, 1000),
+    redirects = natural(where, opts, "redirects", 0) or 0, redirect_body = opts.redirect_body,
     max_bytes = limit or not is_stream and LIMIT or 0, compressed = opts.compressed ~= false,
     proxy = opts.proxy == false and "" or opts.proxy or nil, unix_socket = opts.unix_socket,
     ca_file = opts.ca_file or from_environment "CURL_CA_BUNDLE" or from_environment "SSL_CERT_FILE",
@@ -183,7 +189,7 @@ end
 local function open()
   local client, name, text = core.open()
   if not client then return nil, name, text end
-  shared, rest = client, require("luv").new_timer()
+  shared, rest = client, uv.new_timer()
   return shared
 end
 
@@ -276,14 +282,14 @@ end
 local function outcome(response)
   local word, text, seconds = response._transfer:outcome()
   if not word then return end
-  response.duration = seconds
+  response.duration = response._spent + seconds
   if word == "done" then return true end
   response.error = response.error or failure(response._what, word, text)
   return nil, response.error
 end
 
---- Waits for the headers.
-local function attempt(o)
+--- Waits for the headers. `spent`: seconds that went by on the way here.
+local function ask(o, spent)
   local origin = not o.url:find("\0", 1, true) and core.origin(o.url)
   if not origin then
     return nil, E.new("protocol", "this is no URL of http or https", { code = "url" })
@@ -293,7 +299,7 @@ local function attempt(o)
   local transfer, name, text = start(o, changed)
   if not transfer then return nil, E.new("io", what .. ": " .. text, { code = name }) end
   local response = setmetatable({
-    _transfer = transfer, _changed = changed, _what = what,
+    _transfer = transfer, _changed = changed, _what = what, _spent = spent,
     _limit = o.max_bytes > 0 and o.max_bytes or LIMIT,
   }, Response)
   local guard <close> = setmetatable({}, { -- luacheck: ignore 211
@@ -416,6 +422,41 @@ Response.__close = Response.close
 Response.__gc = Response.close
 
 -- ---- Requests -----------------------------------------------------------------------------------
+
+--- Reads what a redirect says to people, where that is short, so that the connection serves again.
+local function pass_over(response)
+  local size = tonumber(response.headers["content-length"])
+  if size and size <= PASSED_OVER then response:rest() end
+  response:close()
+end
+
+--- The same request at another place, and what is left of its time.
+local function at_following(o, response, began)
+  local following = redirect.following(o, response.status, response.headers.location)
+  local spent = (uv.hrtime() - began) / 1e9
+  if not following then
+    return nil, failure(response._what, "redirects", "it redirects to where we do not go")
+  end
+  following.timeout_ms = math.max(o.whole_ms - math.floor(spent * 1000), 1)
+  return following, nil, spent
+end
+
+--- Waits for the headers of the response that redirects, if any are followed, lead to.
+local function attempt(o)
+  local began, left, spent = uv.hrtime(), o.redirects, 0
+  while true do
+    local response, err = ask(o, spent)
+    if not response or o.redirects == 0 then return response, err end
+    if not redirect.leads_on(response.status, response.headers.location) then return response end
+    pass_over(response)
+    if left == 0 then
+      return nil, failure(response._what, "redirects", "there are more redirects than the limit")
+    end
+    left = left - 1
+    o, err, spent = at_following(o, response, began)
+    if not o then return nil, err end
+  end
+end
 
 local unsent = { dns = true, connect = true }
 

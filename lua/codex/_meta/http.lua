@@ -18,6 +18,12 @@ function http.open() end
 ---@return string? origin scheme, host and port; nil when it is no URL of http or https
 function http.origin(url) end
 
+---@param url string
+---@param location string as a response has it
+---@return string? url that it leads to; nil when that is none of http or https
+---@return boolean? stays whether scheme, host and port are the same
+function http.resolve(url, location) end
+
 ---@class codex.core.http.Options
 ---@field url string
 ---@field method? string "GET"
@@ -27,7 +33,6 @@ function http.origin(url) end
 ---@field proxy? string "" for none; nil: as the environment says
 ---@field ca_file? string certificates to trust in place of the system's
 ---@field unix_socket? string
----@field redirects? integer so many are followed (0)
 ---@field compressed? boolean ask for compression; the body is unpacked
 ---@field until_head? boolean timeout_ms ends with the headers
 ---@field idempotent? boolean may be sent again where a kept connection proves to be dead
@@ -63,7 +68,7 @@ function Transfer:head() end
 function Transfer:read() end
 
 --- How it ended; nothing while it runs. The text holds nothing of what was sent.
----@return "done"|"dns"|"proxy"|"connect"|"connect_timeout"|"tls"|"cut"|"redirects"|"url"|"protocol"|"too_long"|"head"|"timeout"|"idle"|"cancelled"|"memory"|"other"|nil
+---@return "done"|"dns"|"proxy"|"connect"|"connect_timeout"|"tls"|"cut"|"url"|"protocol"|"too_long"|"head"|"timeout"|"idle"|"cancelled"|"memory"|"other"|nil
 ---@return string? text
 ---@return number? seconds
 function Transfer:outcome() end
