@@ -41,7 +41,7 @@ ALL_CFLAGS  = $(DIALECT) -fPIC -fno-semantic-interposition $(HARDEN) $(WARN) $(W
 ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS) $(SANITIZE)
 
 CORE     := platform keeper err buf pool naming redact secrets log lines token json scan rpc envelope \
-            spawn watch watchdog witness proc pipe link paths attach boot state host
+            spawn watch watchdog witness proc pipe link paths visit attach boot state script host
 BOOT     := async base/class base/environment base/uuid binary capability command error events exec \
             files flags guard hook hooks/delivery instance json log notify options plugin proc \
             sessions stream toml wakeup

@@ -43,10 +43,11 @@ typedef struct cx_limit {
 /* What a binding may know of its host. One for each Lua state. */
 typedef struct cx_env {
   uv_loop_t *loop;
-  lua_State *L;        /* the main thread: callbacks run on it */
-  lua_State *task;     /* the coroutine of the task that runs, or NULL */
-  lua_State *running;  /* the innermost coroutine that runs, or NULL */
-  cx_limit limit;      /* of what runs */
+  lua_State *L;       /* the main thread: callbacks run on it */
+  lua_State *task;    /* the coroutine of the task that runs, or NULL */
+  lua_State *running; /* the innermost coroutine that runs, or NULL */
+  cx_limit limit;     /* of what runs */
+  int64_t end_by; /* while a script is ended: a deadline for all that runs, as the limit's; or 0 */
   const char *modules; /* how the names of chunks begin that are read from our folder */
   cx_log *log;
   bool is_over; /* the loop has nobody who would turn it: finalizers may open nothing any more */

@@ -62,10 +62,17 @@ static void end_it(lua_State *L) {
   luaL_error(L, "the time limit ran out"); /* not reached */
 }
 
+/* The earlier of the two deadlines; 0: there is none. */
+static int64_t deadline_of(const cx_env *env) {
+  int64_t limit = env->limit.deadline, end = env->end_by;
+  return limit == 0 || (end && end < limit) ? end : limit;
+}
+
 static void on_count(lua_State *L, lua_Debug *ar) {
   cx_env *env = cx_bind_env(L);
   cx_limit *limit = &env->limit;
-  if (limit->deadline == 0 || (int64_t)uv_hrtime() < limit->deadline) {
+  int64_t deadline = deadline_of(env);
+  if (deadline == 0 || (int64_t)uv_hrtime() < deadline) {
     if (lua_gethookcount(L) != TICK) cx_limit_hook(L, false);
     return;
   }
@@ -75,7 +82,7 @@ static void on_count(lua_State *L, lua_Debug *ar) {
   }
   /* A loop that calls us in step with the ticks would be met there every time: from now on each
    * instruction is looked at, and the first that is not ours raises the error. */
-  if (limit->spares_us && lua_getinfo(L, "S", ar) && is_ours(env, ar)) {
+  if ((limit->spares_us || env->end_by) && lua_getinfo(L, "S", ar) && is_ours(env, ar)) {
     cx_limit_hook(L, true);
     return;
   }

@@ -7,14 +7,15 @@
 #include "err.h"
 #include "platform.h"
 
-enum { HANDLES = 3 };
+enum { HANDLES = 4 };
 
 struct cx_attach {
   uv_loop_t *inner;
   uv_poll_t poll;       /* the inner loop's own epoll descriptor */
   uv_timer_t timer;     /* its next timer */
   uv_prepare_t prepare; /* looks anew before the outer loop blocks, and keeps that alive */
-  void (*on_turned)(void *user);
+  uv_idle_t soon;       /* keeps the outer loop from blocking, once */
+  void (*turn)(void *user);
   void *user;
   int closed;
 };
@@ -25,8 +26,7 @@ static bool is_closing(const cx_attach *attach) {
 
 /* Whether there is still an inner loop afterwards. */
 static bool turn(cx_attach *attach) {
-  uv_run(attach->inner, UV_RUN_NOWAIT);
-  attach->on_turned(attach->user);
+  attach->turn(attach->user);
   return !is_closing(attach);
 }
 
@@ -38,10 +38,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
 }
 #endif
 
-static void on_timer(uv_timer_t *timer) {
-  uv_unref((uv_handle_t *)timer);
-  turn(timer->data);
-}
+static void on_timer(uv_timer_t *timer) { turn(timer->data); }
 
 static void keep_alive(uv_handle_t *handle, int alive) {
   if (alive)
@@ -66,7 +63,7 @@ static int time_left(const uv_loop_t *inner, bool is_alive) {
  * ask how long the outer loop may sleep. */
 static void on_prepare(uv_prepare_t *prepare) {
   cx_attach *attach = prepare->data;
-  if (uv_has_ref((uv_handle_t *)&attach->timer) || !turn(attach)) return; /* woken: at once */
+  if (!turn(attach)) return;
   bool is_alive = uv_loop_alive(attach->inner);
   keep_alive((uv_handle_t *)prepare, is_alive);
   int timeout = time_left(attach->inner, is_alive);
@@ -77,7 +74,7 @@ static void on_prepare(uv_prepare_t *prepare) {
 }
 
 int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner,
-                   void (*on_turned)(void *user), void *user) {
+                   void (*turn_inner)(void *user), void *user) {
   cx_attach *attach = calloc(1, sizeof *attach);
   if (!attach) return CX_EMEMORY;
   int rc = uv_poll_init(outer, &attach->poll, uv_backend_fd(inner));
@@ -87,10 +84,11 @@ int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner,
   }
   uv_timer_init(outer, &attach->timer);
   uv_prepare_init(outer, &attach->prepare);
+  uv_idle_init(outer, &attach->soon);
   attach->inner = inner;
-  attach->on_turned = on_turned;
+  attach->turn = turn_inner;
   attach->user = user;
-  attach->poll.data = attach->timer.data = attach->prepare.data = attach;
+  attach->poll.data = attach->timer.data = attach->prepare.data = attach->soon.data = attach;
   uv_unref((uv_handle_t *)&attach->timer);
   uv_unref((uv_handle_t *)&attach->poll);
 #ifndef CX_NO_EPOLL
@@ -101,10 +99,11 @@ int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner,
   return 0;
 }
 
+/* The turn itself comes from on_prepare, in the same round. */
+static void on_soon(uv_idle_t *soon) { uv_idle_stop(soon); }
+
 void cx_attach_wake(cx_attach *attach) {
-  if (is_closing(attach)) return;
-  uv_timer_start(&attach->timer, on_timer, 0, 0);
-  uv_ref((uv_handle_t *)&attach->timer);
+  if (!is_closing(attach)) uv_idle_start(&attach->soon, on_soon);
 }
 
 static void on_closed(uv_handle_t *handle) {
@@ -116,4 +115,5 @@ void cx_attach_close(cx_attach *attach) {
   uv_close((uv_handle_t *)&attach->poll, on_closed);
   uv_close((uv_handle_t *)&attach->timer, on_closed);
   uv_close((uv_handle_t *)&attach->prepare, on_closed);
+  uv_close((uv_handle_t *)&attach->soon, on_closed);
 }

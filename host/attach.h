@@ -7,10 +7,10 @@
 
 typedef struct cx_attach cx_attach;
 
-/* `on_turned` is called after each turn of the inner loop, outside of it, and may end all this. 0,
- * CX_EMEMORY or a uv code. The outer loop stays alive as long as the inner one is. */
-int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner,
-                   void (*on_turned)(void *user), void *user);
+/* `turn` is to turn the inner loop without waiting, and may end all this. 0, CX_EMEMORY or a uv
+ * code. The outer loop stays alive as long as the inner one is. */
+int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner, void (*turn)(void *user),
+                   void *user);
 
 /* Has the inner loop turned soon, although it may have nothing to do. */
 void cx_attach_wake(cx_attach *attach);

@@ -49,8 +49,8 @@ static const char *system_text(int number) { return strerrordesc_np(number); }
 
 const char *cx_err_name(int code) {
   switch (code) {
-#define XX(name, value, text)                                                                      \
-  case value:                                                                                      \
+#define XX(name, text)                                                                             \
+  case CX_##name:                                                                                  \
     return #name;
     CX_ERR_MAP(XX)
 #undef XX
@@ -65,8 +65,8 @@ const char *cx_err_name(int code) {
 
 const char *cx_err_text(int code) {
   switch (code) {
-#define XX(name, value, text)                                                                      \
-  case value:                                                                                      \
+#define XX(name, text)                                                                             \
+  case CX_##name:                                                                                  \
     return text;
     CX_ERR_MAP(XX)
 #undef XX

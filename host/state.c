@@ -79,6 +79,13 @@ static void tell_exiting(lua_State *L, bool exiting) {
 
 void cx__state_begin(lua_State *L) { tell_exiting(L, false); }
 
+void cx__state_limit(cx_host *host) {
+  cx_env *env = &host->env;
+  env->end_by = (int64_t)(uv_hrtime() + host->patience_ms * 1000000);
+  env->limit.strikes = env->limit.mercy = 0;
+  cx_limit_hook(env->L, false);
+}
+
 /* os.exit([code [, close]]) ends the script from anywhere: remembers the code, stops the loop,
  * unwinds. What is open is always closed; close = false leaves the Lua state, which the program
  * needs no more, as it is: no finalizer runs. */
@@ -88,6 +95,8 @@ static int os_exit(lua_State *L) {
   host->code = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)(luaL_optinteger(L, 1, 0) & 0xFF);
   host->exiting = true;
   tell_exiting(L, true);
+  if (!host->env.end_by) cx__state_limit(host);
+  cx_limit_hook(L, false);
   uv_stop(&host->loop);
   lua_pushlightuserdata(L, (void *)(uintptr_t)&exit_key);
   return lua_error(L);

@@ -3,6 +3,7 @@
 #ifndef CX_STATE_H
 #define CX_STATE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -17,11 +18,22 @@
 #include "paths.h"
 #include "pool.h"
 
+/* Where a script is in its life. */
+typedef enum {
+  CX_NONE,  /* there is none */
+  CX_MAIN,  /* its main chunk runs */
+  CX_LEFT,  /* what the chunk has left goes on: tasks, timers, children */
+  CX_TASKS, /* its tasks are cancelled, and end what they hold */
+  CX_REST,  /* what is still open is closed under them */
+  CX_LAST,  /* they never go on, and it is closed once more */
+} cx_phase;
+
 struct cx_host {
   cx_env env; /* first: bindings' on_failure finds its host through it */
   uv_loop_t loop;
   uv_async_t wakeup;
   uv_timer_t deadline; /* of ending what a script holds */
+  uv_idle_t news;      /* is started when events wait to be heard */
   cx_pool pool;
   cx_buf warning; /* what warn() has said of a message so far */
   bool warns;
@@ -33,14 +45,19 @@ struct cx_host {
   void (*on_log)(void *user, const char *level, const char *line);
   void *log_user;
   char *error;
+  bool error_is_lost;     /* there was no memory for it */
   _Atomic int interrupts; /* how often cx_host_interrupt was called */
   int handled;            /* of these, how many the loop has seen */
   _Atomic int64_t interrupted_at;
-  bool running, exiting, failed, closing;
-  bool is_late;       /* the deadline has passed */
-  atomic_bool closed; /* too late for an interrupt */
-  bool ends_process;  /* cx_host_options */
-  bool leaves;        /* its memory to the system: the script said os.exit(code, false) */
+  pthread_t thread; /* that opened it */
+  cx_phase phase;
+  bool exiting, failed, closing;
+  int depth;            /* how many of our functions are being called */
+  uint64_t patience_ms; /* for each half of the end */
+  bool is_late;         /* the deadline has passed */
+  atomic_bool closed;   /* too late for an interrupt */
+  bool ends_process;    /* cx_host_options */
+  bool leaves;          /* its memory to the system: the script said os.exit(code, false) */
   int code;
 };
 
@@ -50,6 +67,9 @@ int cx__state_fill(lua_State *L);
 
 /* Takes back what os.exit said to Lua. */
 void cx__state_begin(lua_State *L);
+
+/* What runs from now on is to end in time: errors are raised in it when it does not. */
+void cx__state_limit(cx_host *host);
 
 void cx__state_preload(lua_State *L, const char *name, lua_CFunction open);
 

@@ -8,7 +8,7 @@ local parsers = "err buf log lines token json rpc"
 local may = {
   ["host/platform"] = "keeper",
   ["host/keeper"] = "",
-  ["host/err"] = "",
+  ["host/err"] = "codex_lua",
   ["host/buf"] = "err",
   ["host/naming"] = "buf",
   ["host/redact"] = "buf naming",
@@ -38,7 +38,9 @@ local may = {
   ["host/link"] = parsers .. " proc pipe",
   ["host/pool"] = "",
   ["host/state"] = "buf pool codex_lua log attach boot paths bind modules",
-  ["host/host"] = "codex_lua " .. parsers .. " state",
+  ["host/visit"] = "",
+  ["host/script"] = "err state",
+  ["host/host"] = "codex_lua " .. parsers .. " state script visit",
   ["host/supervisor"] = "",
   ["host/main"] = "codex_lua paths supervisor witness",
   ["host/codex_lua"] = "",
@@ -51,7 +53,7 @@ local binding = parsers
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {
-  lua = "host/host host/state host/boot bindings",
+  lua = "host/host host/script host/state host/boot bindings",
   uv = "host/watch host/proc host/pipe host/attach host/state host/httpd host/http host/secret "
     .. "host/link host/ws bindings",
 }

@@ -60,6 +60,24 @@ describe("libcodexlua.so", function()
     assert.is_true(#declared > 10)
   end)
 
+  it("has every code that its header names, in C and in C++", function()
+    local folder, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    local header, lines = assert(files.read "host/codex_lua.h"), {}
+    for name in header:gmatch "CX_(E%u+)" do
+      local line = 'if (strcmp(cx_err_name(CX_%s), "%s") != 0) return 1;'
+      lines[#lines + 1] = line:format(name, name)
+    end
+    assert.is_true(#lines > 20)
+    local text = "#include <codex_lua.h>\n#include <string.h>\n"
+      .. "int main(void) {\n%s\nreturn 0;\n}\n"
+    for compiler, suffix in pairs { ["cc -std=c99"] = "c", ["c++ -std=c++11"] = "cpp" } do
+      program.write(folder .. "/codes." .. suffix, text:format(table.concat(lines, "\n")))
+      output("sh", "-c", compiler .. ' -Wall -Wextra -Werror -pedantic -Ihost -o "$1/codes" '
+        .. '"$1/codes.$2" -L"$0" -lcodexlua -Wl,-rpath,"$0" && "$1/codes"', build, folder, suffix)
+    end
+  end)
+
   it("has its name, with the version of its interface, inside", function()
     local text = output("readelf", "-d", build .. "/libcodexlua.so")
     assert.matches("%(SONAME%)[^\n]*%[libcodexlua%.so%.0%]", text)

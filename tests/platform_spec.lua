@@ -18,12 +18,13 @@ end
 -- A call that is missing here may be added where it is in POSIX.1-2008, or with those that are not
 -- but are found in all four.
 local posix = words [[
-  _exit accept access bind bsearch calloc chdir chmod clock_gettime close connect dup2 environ execl
-  execv execve fcntl ferror fflush floor fork fprintf free fstat getenv getpid getppid isatty kill
-  link listen lstat malloc memchr memcmp memcpy memmove memset mmap munmap nanosleep open pipe poll
-  pthread_detach pthread_mutex_lock pthread_mutex_unlock pthread_once pthread_sigmask puts qsort
-  read realloc realpath recv rename setpgid setsid shutdown sigaction sigemptyset sigfillset signal
-  sigprocmask snprintf socket stat stderr stdout strcasecmp strchr strcmp strcspn strdup strerror
+  accept access bind bsearch calloc chdir chmod clock_gettime close connect dup2 environ execl
+  execv execve _exit fcntl ferror fflush floor fork fprintf free fstat getenv getpid getppid
+  isatty kill link listen lstat malloc memchr memcmp memcpy memmove memset mmap munmap nanosleep
+  open pipe poll pthread_detach pthread_equal pthread_mutex_lock pthread_mutex_unlock pthread_once
+  pthread_self pthread_sigmask puts qsort read realloc realpath recv rename setpgid setsid
+  shutdown sigaction sigaddset sigemptyset sigfillset sigismember signal sigpending sigprocmask
+  sigwait snprintf socket stat stderr stdout strcasecmp strchr strcmp strcspn strdup strerror
   strlen strncasecmp strncmp strndup strpbrk strrchr strspn strstr strtod strtoll sysconf tolower
   ttyname unlink vsnprintf waitid waitpid write
 ]]

@@ -25,6 +25,8 @@ local live = {} ---@type table<codex.Task, true>
 local live_count = 0
 local failed = setmetatable({}, { __mode = "k" }) -- failed tasks that nobody has joined
 local handlers = {} ---@type table<string, function[]>
+local posted = {} ---@type { fn: function, payload: string }[] what they have yet to hear
+local endings = {} ---@type table<function, true>
 
 -- ---- The queue ---------------------------------------------------------------------------------
 
@@ -572,7 +574,8 @@ end
 
 -- ---- The host ----------------------------------------------------------------------------------
 
---- Calls fn(payload), as a task, whenever the embedding program posts this event.
+--- Calls fn(payload), as a task, whenever the embedding program posts this event, until the script
+--- has ended: which this does not keep it from.
 ---@param event string
 ---@param fn fun(payload: string)
 function M.on(event, fn)
@@ -581,12 +584,25 @@ function M.on(event, fn)
   table.insert(handlers[event], fn)
 end
 
+--- Has a module that keeps something open for scripts to come forget it: at the end of each script
+--- everything is closed that is open, and then `fn` is called. It stays until the host is closed.
+---@param fn fun()
+function M.at_end(fn) endings[fn] = true end
+
 --- Called by the host from here on. ------------------------------------------------------------
 
+--- How many functions will hear it, in a later turn of the loop.
 function M.post(event, payload)
   local list = handlers[event] or {}
-  for _, fn in ipairs(list) do M.spawn(fn, payload) end
+  for _, fn in ipairs(list) do posted[#posted + 1] = { fn = fn, payload = payload } end
   return #list
+end
+
+function M.deliver()
+  local news = posted
+  posted = {}
+  for _, item in ipairs(news) do new_task(item.fn, item.payload) end
+  drain()
 end
 
 --- Runs a script's chunk as the main task and tells `done(ok, message)`.
@@ -610,12 +626,23 @@ function M.interrupt()
   M.shutdown()
 end
 
---- Cancels every task, the main one too.
+--- Cancels every task, the main one too, and hears of nothing any more.
 function M.shutdown()
   M.report()
+  handlers, posted = {}, {}
   local all = {}
   for task in pairs(live) do all[#all + 1] = task end
   for _, task in ipairs(all) do task:cancel("the script has ended") end
+end
+
+--- Nothing of the script is known to the next one: a task that has not ended by now never goes on.
+function M.forget()
+  M.report()
+  for task in pairs(live) do task._done, task._wait = true, nil end
+  live, live_count, main = {}, 0, nil
+  handlers, posted = {}, {}
+  queue, first, last = {}, 1, 0
+  for fn in pairs(endings) do fn() end
 end
 
 function M.count() return live_count end

@@ -186,10 +186,13 @@ function M.close_idle()
   shared, rest = nil, nil
 end
 
+local function forget() shared, rest, running = nil, nil, 0 end
+
 local function open()
   local client, name, text = core.open()
   if not client then return nil, name, text end
   shared, rest = client, uv.new_timer()
+  async.at_end(forget)
   return shared
 end
 

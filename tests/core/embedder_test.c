@@ -270,7 +270,8 @@ static void test_many_hosts(int hosts) {
 
 int main(void) {
   bool slow = getenv("CX_SLOW") != NULL;
-  signal(SIGUSR1, on_usr1);
+  const struct sigaction action = {.sa_handler = on_usr1};
+  sigaction(SIGUSR1, &action, NULL);
   scripts = slow ? 101 : 1001;
   test_many_scripts();
   test_close_everywhere();

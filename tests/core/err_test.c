@@ -9,7 +9,7 @@ static const struct {
   int code;
   const char *name, *text;
 } cases[] = {
-#define XX(name, code, text) {CX_##name, #name, text},
+#define XX(name, text) {CX_##name, #name, text},
     CX_ERR_MAP(XX)
 #undef XX
         {0, "OK", "success"},

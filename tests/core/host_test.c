@@ -5,7 +5,6 @@
 #include <uv.h>
 
 #include "codex_lua.h"
-#include "err.h"
 #include "test.h"
 
 typedef struct {
