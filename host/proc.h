@@ -24,7 +24,7 @@ typedef enum {
 
 /* Zero means the default everywhere. Nothing is kept: strings may go once cx_proc_open returns. */
 typedef struct cx_proc_options {
-  const char *file;  /* path; without a slash it is looked up in PATH */
+  const char *file;  /* path; without a slash it is looked up in the absolute entries of its PATH */
   char *const *argv; /* with argv[0], NULL at the end */
   char *const *env;  /* "NAME=value", NULL at the end; NULL: our own */
   const char *cwd;   /* NULL: our own */

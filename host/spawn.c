@@ -34,18 +34,29 @@ static int usable(const char *path) {
   return access(path, X_OK) == 0 ? 0 : -errno;
 }
 
-/* Finds `file` in PATH. execvp would do so too, but hands what it cannot execute to a shell. */
-static int find(const char *file, char *path, size_t size) {
+/* The PATH that the child will have. */
+static const char *path_of(const cx_proc_options *options) {
+  const char *dirs = options->env ? NULL : getenv("PATH");
+  for (char *const *at = options->env; at && *at; at++)
+    if (strncmp(*at, "PATH=", 5) == 0) return *at + 5;
+  return dirs ? dirs : "/usr/local/bin:/usr/bin:/bin";
+}
+
+/* Finds the program in the child's PATH. execvp would do so too, but hands what it cannot execute
+ * to a shell. Entries that are relative, or empty, are passed over: they would run programs of
+ * whatever repository the child works in. A path is used as it is, by the child, in its own folder.
+ */
+static int find(const cx_proc_options *options, char *path, size_t size) {
+  const char *file = options->file;
   if (strchr(file, '/')) {
     if (snprintf(path, size, "%s", file) >= (int)size) return -ENAMETOOLONG;
     return 0;
   }
-  const char *dirs = getenv("PATH");
   int rc = -ENOENT;
-  for (const char *at = dirs ? dirs : "/usr/local/bin:/usr/bin:/bin"; *at;) {
+  for (const char *at = path_of(options); *at;) {
     size_t n = strcspn(at, ":");
     int fits = snprintf(path, size, "%.*s/%s", (int)n, at, file);
-    int found = n > 0 && fits < (int)size ? usable(path) : -ENOENT;
+    int found = *at == '/' && fits < (int)size ? usable(path) : -ENOENT;
     if (found == 0) return 0;
     if (found == -EACCES) rc = -EACCES;
     at += n + (at[n] == ':');
@@ -100,7 +111,7 @@ static int start(const plan *p) {
 int cx__spawn(const cx_proc_options *options, const int fds[3]) {
   char path[PATH_MAX];
   int report[2], code = 0;
-  int rc = find(options->file, path, sizeof path);
+  int rc = find(options, path, sizeof path);
   if (rc == 0) rc = cx__bound_open();
   if (rc == 0) rc = cx__pipe(report);
   if (rc != 0) return rc;

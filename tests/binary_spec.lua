@@ -35,6 +35,18 @@ describe("the Codex that is run", function()
       binary.resolve())
   end)
 
+  it("is the one in the PATH that it will have, and a path from its folder", function()
+    local codex = require "codex"
+    local here, there = program(work .. "/here/codex"), program(work .. "/there/codex")
+    uv.os_setenv("PATH", here:match "^(.+)/")
+    local function of(settings) return binary.of(codex.with(settings)).path end
+    assert.equal(here, of {})
+    assert.equal(there, of { env = { PATH = there:match "^(.+)/" } })
+    assert.equal(there, of { env = { PATH = there:match "^(.+)/" }, binary = "codex" })
+    assert.equal(work .. "/there/./codex", of { cwd = work .. "/there", binary = "./codex" })
+    assert.equal(work .. "/there/codex", of { cwd = work, binary = "there/codex" })
+  end)
+
   it("is the newest of the bundled ones before PATH", function()
     local dir = work .. "/codex/bundle/" .. binary.platform()
     program(dir .. "/0.99.0/codex")

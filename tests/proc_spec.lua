@@ -165,6 +165,57 @@ describe("mistakes of the caller", function()
   end)
 end)
 
+describe("the program", function()
+  local folder, remove
+  before_each(function()
+    folder, remove = program.folder()
+    for _, dir in ipairs { "here", "there" } do
+      assert(uv.fs_mkdir(folder .. "/" .. dir, 448))
+      program.write(("%s/%s/cx-say"):format(folder, dir), "#!/bin/sh\necho " .. dir, 448)
+    end
+  end)
+  after_each(function() remove() end)
+
+  it("is looked up in the PATH that it will have", function()
+    local path = folder .. "/there:/usr/bin:/bin"
+    assert.equal("there\n", assert(proc.run({ "cx-say" }, { env = { PATH = path } })).stdout)
+    assert.equal("there\n",
+      assert(proc.run({ "cx-say" }, { env = { PATH = path }, clear_env = true })).stdout)
+    local without = { { env = { PATH = "/no" } }, { env = { PATH = "" } }, { clear_env = true } }
+    for _, opts in ipairs(without) do
+      local before = os.getenv "PATH"
+      uv.os_setenv("PATH", folder .. "/there:" .. before)
+      local p, err = proc.spawn({ "cx-say" }, opts)
+      uv.os_setenv("PATH", before)
+      assert.is_nil(p)
+      assert.equal("cannot start 'cx-say': there is no such program", err.message)
+    end
+    assert.equal(0, assert(proc.run({ "true" }, { env = { PATH = false } })).code)
+  end)
+
+  it("is never one of a relative entry, and that is said", function()
+    for _, entry in ipairs { "there", "./there", "../" .. folder:match "[^/]+$" .. "/there" } do
+      local p, err = proc.spawn({ "cx-say" }, { env = { PATH = entry }, cwd = folder })
+      assert.is_nil(p)
+      assert.equal(("cannot start 'cx-say': it is only in '%s', a relative entry of PATH, where it "
+        .. "is not looked for"):format(entry), err.message)
+      local path = entry .. "::" .. folder .. "/here:/bin"
+      assert.equal("here\n",
+        assert(proc.run({ "cx-say" }, { env = { PATH = path }, cwd = folder })).stdout)
+    end
+    local p, err = proc.spawn({ "cx-say" }, { env = { PATH = ":" }, cwd = folder .. "/there" })
+    assert.is_nil(p)
+    assert.equal("ENOENT", err.code)
+  end)
+
+  it("is a path from the folder that it will be in", function()
+    assert.equal("there\n", assert(proc.run({ "./cx-say" }, { cwd = folder .. "/there" })).stdout)
+    local p, err = proc.spawn({ "./here/cx-say" }, { cwd = folder .. "/there" })
+    assert.is_nil(p)
+    assert.equal("cannot start './here/cx-say': there is no such program", err.message)
+  end)
+end)
+
 describe("the child", function()
   it("has the environment that was asked for", function()
     local one = { env = { CX_A = "1", HOME = false, CX_EMPTY = "" } }

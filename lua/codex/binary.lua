@@ -52,8 +52,8 @@ local function bundled()
   return best
 end
 
-local function in_path(name)
-  for dir in (os.getenv "PATH" or ""):gmatch "[^:]+" do
+local function in_path(name, search_path)
+  for dir in (search_path or os.getenv "PATH" or ""):gmatch "[^:]+" do
     local path = dir .. "/" .. name
     if dir:sub(1, 1) == "/" and is_program(path) then return path end
   end
@@ -105,6 +105,13 @@ function M.launcher_environment(path)
   return env
 end
 
+--- A path as it is seen from a folder. Where that is not ours, the path is made absolute.
+local function from(cwd, path)
+  if not cwd or path:sub(1, 1) == "/" then return path end
+  local folder = cwd:sub(1, 1) == "/" and cwd or require("luv").cwd() .. "/" .. cwd
+  return folder .. "/" .. path
+end
+
 ---@class codex.Binary
 ---@field path string
 ---@field found string the program that was named or is in PATH; it may be a shim
@@ -112,27 +119,39 @@ end
 
 --- Finds the Codex binary.
 ---@param wanted? string a path, or a name to be looked up in PATH
----@param cwd? string the folder that Codex will run in: version managers go by it
+---@param cwd? string the folder that Codex will run in: version managers go by it, and a relative
+---  path is one from there
+---@param search_path? string the PATH that Codex will have, where that is not ours
 ---@return codex.Binary?
 ---@return codex.Error? error of kind `spawn` that says where was looked
-function M.resolve(wanted, cwd)
+function M.resolve(wanted, cwd, search_path)
   local source = wanted and "option" or "CODEX_BINARY"
   wanted = wanted or os.getenv "CODEX_BINARY"
   if wanted and wanted ~= "" then
-    local path = wanted:find "/" and wanted or in_path(wanted)
+    local path = wanted:find "/" and from(cwd, wanted) or in_path(wanted, search_path)
     if path then return { path = native(path, cwd), found = path, source = source } end
     local message = ("%s: there is no program '%s' in PATH"):format(source, wanted)
     return nil, E.new("spawn", message, { code = "ENOENT" })
   end
   local path = bundled()
   if path then return { path = path, found = path, source = "bundle" } end
-  path = in_path "codex"
+  path = in_path("codex", search_path)
   if not path then
     return nil, E.new("spawn", "Codex was not found: option 'binary' and CODEX_BINARY are not set, "
       .. "nothing is bundled, and there is no 'codex' in PATH", { code = "ENOENT" })
   end
   local behind = native(path, cwd)
   return { path = behind, found = path, source = behind:find(PACKAGED) and "npm" or "PATH" }
+end
+
+--- The binary of an instance.
+---@param instance table
+---@return codex.Binary?
+---@return codex.Error?
+function M.of(instance)
+  local s = instance._settings
+  local own = s.env and s.env.PATH
+  return M.resolve(s.binary, s.cwd, own or nil)
 end
 
 return M

@@ -262,8 +262,7 @@ end
 ---@return codex.Capabilities?
 ---@return codex.Error?
 function M.capabilities(instance)
-  local binary, err = require("codex.binary").resolve(instance._settings.binary,
-    instance._settings.cwd)
+  local binary, err = require("codex.binary").of(instance)
   if not binary then return nil, err end
   return M.of(binary.path)
 end

@@ -185,8 +185,7 @@ local function argv_of(client)
   local given, instance = client._given, client._instance
   local argv = given.command or type(given.proxy) == "table" and given.proxy
   if argv then return argv, argv[1] end
-  local binary, err = require("codex.binary").resolve(instance._settings.binary,
-    instance._settings.cwd)
+  local binary, err = require("codex.binary").of(instance)
   if not binary then return nil, err end
   argv = { binary.path, "app-server" }
   if given.proxy then argv[3] = "proxy" end

@@ -242,8 +242,7 @@ end
 ---@return table<string, string|false>?
 ---@return codex.Error?
 function M.environment(instance)
-  local binary, err = require("codex.binary").resolve(instance._settings.binary,
-    instance._settings.cwd)
+  local binary, err = require("codex.binary").of(instance)
   if not binary then return nil, err end
   local env = instances.environment(instance)
   env.CODEX_BINARY, env.CODEX_HOME = binary.path, instances.home(instance)

@@ -64,22 +64,40 @@ local why = {
   EMFILE = "too many open files",
 }
 
---- The file that would be run: a name without a slash is looked up in PATH.
-local function file_of(name)
+--- The PATH that a child will have.
+---@param given { env?: table<string, string|false>, clear_env?: boolean }
+---@return string
+function M.search_path(given)
+  local own = given.env and given.env.PATH
+  if own == nil and not given.clear_env then own = os.getenv "PATH" end
+  return own or "/usr/local/bin:/usr/bin:/bin"
+end
+
+--- A path as the child sees it, which is started in its own folder.
+local function from_child(path, cwd)
+  return cwd and path:sub(1, 1) ~= "/" and cwd .. "/" .. path or path
+end
+
+--- The file that would be run: a name without a slash is looked up in the absolute entries of PATH.
+--- Where a relative one has it, that entry is the second value.
+local function file_of(name, given)
   local uv = require "luv"
-  if name:find("/", 1, true) then return name end
-  for dir in (os.getenv "PATH" or ""):gmatch "[^:]+" do
+  if name:find("/", 1, true) then return from_child(name, given.cwd) end
+  local passed_over
+  for dir in M.search_path(given):gmatch "[^:]+" do
     local path = dir .. "/" .. name
-    if uv.fs_access(path, "X") then return path end
+    local is_there = uv.fs_access(from_child(path, given.cwd), "X")
+    if is_there and dir:sub(1, 1) == "/" then return path end
+    passed_over = passed_over or is_there and dir or nil
   end
+  return nil, passed_over
 end
 
 --- What is missing where the file itself is there: what runs it. A script names that in its first
 --- line; of others only the system knows.
-local function missing_interpreter(path, cwd)
+local function missing_interpreter(path)
   local uv = require "luv"
-  local is_relative = cwd and path:sub(1, 1) ~= "/"
-  local fd = uv.fs_open(is_relative and cwd .. "/" .. path or path, "r", 0)
+  local fd = uv.fs_open(path, "r", 0)
   if not fd then return nil end
   local head = uv.fs_read(fd, 256, 0) or ""
   uv.fs_close(fd)
@@ -94,13 +112,18 @@ end
 
 --- The error for a program that could not be started.
 ---@param argv string[]
----@param given { cwd?: string }
+---@param given { cwd?: string, env?: table<string, string|false>, clear_env?: boolean }
 ---@param name string of the code
 ---@param text string what the code means
 ---@return codex.Error
 function M.spawn_error(argv, given, name, text)
-  local path = name == "ENOENT" and file_of(argv[1])
-  local reason = path and missing_interpreter(path, given.cwd) or why[name] or text
+  local path, passed_over
+  if name == "ENOENT" then path, passed_over = file_of(argv[1], given) end
+  local reason = path and missing_interpreter(path) or why[name] or text
+  if passed_over then
+    reason = ("it is only in '%s', a relative entry of PATH, where it is not looked for")
+      :format(passed_over)
+  end
   local message = ("cannot start '%s': %s"):format(argv[1], reason)
   if given.cwd and (name == "ENOENT" or name == "ENOTDIR") then
     local stat = require("luv").fs_stat(given.cwd)
@@ -142,7 +165,8 @@ local function new_proc(raw, changed)
 end
 
 --- Starts a program. Output that nobody reads stops it in the end: read it, or say stdout = "null".
----@param argv string[] the program (looked up in PATH) and its arguments
+---@param argv string[] the program and its arguments. Its name is looked up in the absolute entries
+---  of the PATH that it will have; a relative path is one from the folder that it will be in
 ---@param opts? codex.ProcOptions
 ---@return codex.Proc?
 ---@return codex.Error? error of kind `spawn`

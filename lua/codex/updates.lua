@@ -407,8 +407,7 @@ end
 
 --- The program and its version. Without a program there must be a version.
 local function find_installed(job, instance)
-  local binary, err = require("codex.binary").resolve(instance._settings.binary,
-    instance._settings.cwd)
+  local binary, err = require("codex.binary").of(instance)
   job.path = binary and require("luv").fs_realpath(binary.path) or nil
   job.shim = binary and binary.found
   if job.installed then
