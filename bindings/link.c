@@ -341,7 +341,9 @@ static int link_call(lua_State *L) {
 static int link_forget(lua_State *L) {
   peer *p = self(L);
   uint64_t call = (uint64_t)luaL_checkinteger(L, 2);
-  if (p->link) cx_rpc_forget(cx_link_rpc(p->link), call);
+  if (!p->link) return 0;
+  cx_rpc_forget(cx_link_rpc(p->link), call);
+  cx_link_pump(p->link);
   return 0;
 }
 

@@ -21,7 +21,7 @@ struct cx_link {
   cx_buf corked;         /* what is said while lines are taken */
   uint64_t corked_since; /* time of uv_hrtime() */
   uv_timer_t timer;      /* the next call's deadline */
-  uv_idle_t again;       /* takes up lines that were left while paused */
+  uv_idle_t again;       /* takes up lines that were left while paused, sends what had no place */
   uint64_t armed;        /* when the timer fires, or 0 */
   unsigned handles;      /* open: the transport, the timer, the idler */
   cx_proc_status child;  /* as it was at the end */
@@ -143,7 +143,16 @@ static void on_pipe_closed(void *user) {
 static void on_again(uv_idle_t *again) {
   cx_link *link = again->data;
   uv_idle_stop(again);
+  cx_rpc_pump(link->rpc);
   take_lines(link);
+}
+
+static void turn_again(cx_link *link) {
+  if (!uv_is_closing((uv_handle_t *)&link->again)) uv_idle_start(&link->again, on_again);
+}
+
+void cx_link_pump(cx_link *link) {
+  if (cx_rpc_queued(link->rpc) > 0) turn_again(link);
 }
 
 void cx_link_pause(cx_link *link, bool paused) {
@@ -151,7 +160,7 @@ void cx_link_pause(cx_link *link, bool paused) {
   link->paused = paused;
   if (link->proc) cx_proc_pause(link->proc, paused);
   if (link->pipe) cx_pipe_pause(link->pipe, paused);
-  if (!paused && !uv_is_closing((uv_handle_t *)&link->again)) uv_idle_start(&link->again, on_again);
+  if (!paused) turn_again(link);
 }
 
 /* ---- Deadlines ------------------------------------------------------------------------------ */

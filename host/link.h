@@ -46,6 +46,9 @@ cx_rpc *cx_link_rpc(cx_link *link);
 /* Notes a new call's deadline: to be called after cx_rpc_call. */
 void cx_link_arm(cx_link *link);
 
+/* Sends what had no place in the window, from the loop: to be called after cx_rpc_forget. */
+void cx_link_pump(cx_link *link);
+
 /* Sends bytes as they are: whole messages with their newlines. 0, CX_ECLOSED, or a uv code. */
 int cx_link_send(cx_link *link, const char *data, size_t n);
 

@@ -10,7 +10,7 @@
 #include "json.h"
 #include "token.h"
 
-enum { WINDOW = 64, FIRST_BUCKETS = 64, KEPT = 64 * 1024 };
+enum { WINDOW = 64, FIRST_BUCKETS = 64, KEPT = 64 * 1024, FORGOTTEN = 1024 };
 
 /* ---- Reading the outer object -------------------------------------------------------------- */
 
@@ -165,6 +165,7 @@ struct cx_rpc {
   void *user;
   call **buckets; /* what was sent and not answered, by number */
   size_t bucket_count, pending;
+  size_t forgotten;    /* of the pending ones: they take no place in the window */
   call *first, **last; /* what waits to be sent */
   size_t queued;
   call *over; /* what ends without an answer and was not told yet */
@@ -224,9 +225,14 @@ static call *take_pending(cx_rpc *rpc, uint64_t number) {
       call *c = *at;
       *at = c->next;
       rpc->pending--;
+      if (c->forgotten) rpc->forgotten--;
       return c;
     }
   return NULL;
+}
+
+static bool has_place(const cx_rpc *rpc) {
+  return rpc->pending - rpc->forgotten < rpc->options.window;
 }
 
 static void add_queued(cx_rpc *rpc, call *c) {
@@ -274,9 +280,8 @@ static int send_queued(cx_rpc *rpc, call *c) {
   return rc;
 }
 
-/* Sends what has waited for a place. */
-static void pump(cx_rpc *rpc) {
-  while (rpc->first && rpc->pending < rpc->options.window && !rpc->ended) {
+void cx_rpc_pump(cx_rpc *rpc) {
+  while (rpc->first && has_place(rpc) && !rpc->ended) {
     call *c = take_queued(rpc, &rpc->first);
     int rc = send_queued(rpc, c);
     if (rc != 0) answer(rpc, c, rc, NULL);
@@ -345,7 +350,7 @@ int cx_rpc_call(cx_rpc *rpc, const char *method, const char *params, size_t n, u
   if (due && (!rpc->next_due || due < rpc->next_due)) rpc->next_due = due;
   cx_buf message = rpc->out; /* on_send may call again */
   rpc->out = (cx_buf){0};
-  if (rpc->pending >= rpc->options.window || rpc->first) {
+  if (!has_place(rpc) || rpc->first) {
     c->message = message;
     add_queued(rpc, c);
     return 0;
@@ -356,9 +361,22 @@ int cx_rpc_call(cx_rpc *rpc, const char *method, const char *params, size_t n, u
   return rc;
 }
 
+/* It is known for as long as its answer may come, so that this is no junk: but the other side may
+ * never answer, and so many are enough. */
+static void forget_pending(cx_rpc *rpc, uint64_t number) {
+  call *c = *bucket_of(rpc, number);
+  while (c && c->number != number) c = c->next;
+  if (!c || c->forgotten) return;
+  if (rpc->forgotten >= FORGOTTEN) {
+    free_call(take_pending(rpc, number));
+    return;
+  }
+  c->forgotten = true;
+  rpc->forgotten++;
+}
+
 void cx_rpc_forget(cx_rpc *rpc, uint64_t number) {
-  for (call *c = *bucket_of(rpc, number); c; c = c->next)
-    if (c->number == number) c->forgotten = true;
+  forget_pending(rpc, number);
   for (call *c = rpc->over; c; c = c->next)
     if (c->number == number) c->forgotten = true;
   for (call **at = &rpc->first; *at; at = &(*at)->next)
@@ -437,7 +455,7 @@ void cx_rpc_feed(cx_rpc *rpc, const char *line, size_t n) {
     rpc->events.on_message(rpc->user, &m);
   else
     rpc->events.on_junk(rpc->user, line, n, CX_EPROTOCOL);
-  pump(rpc);
+  cx_rpc_pump(rpc);
 }
 
 /* ---- Time and end --------------------------------------------------------------------------- */
@@ -469,6 +487,7 @@ static void take_due(cx_rpc *rpc, uint64_t now, call **at, size_t *count) {
     }
     *at = c->next;
     if (rpc->last == &c->next) rpc->last = at;
+    if (c->forgotten) rpc->forgotten--; /* what waits is never that */
     set_over(rpc, c, CX_ETIMEOUT);
     (*count)--;
   }
@@ -480,7 +499,7 @@ void cx_rpc_expire(cx_rpc *rpc, uint64_t now) {
     take_due(rpc, now, &rpc->buckets[i], &rpc->pending);
   take_due(rpc, now, &rpc->first, &rpc->queued);
   tell_over(rpc);
-  pump(rpc);
+  cx_rpc_pump(rpc);
 }
 
 static void take_all(cx_rpc *rpc, call **list, int code) {
@@ -495,12 +514,12 @@ void cx_rpc_end(cx_rpc *rpc, int code) {
   for (size_t i = 0; i < rpc->bucket_count; i++) take_all(rpc, &rpc->buckets[i], code);
   take_all(rpc, &rpc->first, code);
   rpc->last = &rpc->first;
-  rpc->pending = rpc->queued = 0;
+  rpc->pending = rpc->queued = rpc->forgotten = 0;
   rpc->next_due = 0;
   tell_over(rpc);
 }
 
-size_t cx_rpc_pending(const cx_rpc *rpc) { return rpc->pending; }
+size_t cx_rpc_pending(const cx_rpc *rpc) { return rpc->pending - rpc->forgotten; }
 size_t cx_rpc_queued(const cx_rpc *rpc) { return rpc->queued; }
 
 static void free_list(call *list) {

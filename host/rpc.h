@@ -65,8 +65,10 @@ void cx_rpc_feed(cx_rpc *rpc, const char *line, size_t n);
 int cx_rpc_call(cx_rpc *rpc, const char *method, const char *params, size_t n, uint64_t due,
                 uint64_t *call);
 
-/* Nobody wants the answer any more. Its place is free again when it has come, or is due. */
+/* Nobody wants the answer any more: its place is free. What waits for one is sent by cx_rpc_pump,
+ * which tells of what cannot be sent, and when the next answer comes. */
 void cx_rpc_forget(cx_rpc *rpc, uint64_t call);
+void cx_rpc_pump(cx_rpc *rpc);
 
 int cx_rpc_notify(cx_rpc *rpc, const char *method, const char *params, size_t n);
 
@@ -82,7 +84,7 @@ void cx_rpc_expire(cx_rpc *rpc, uint64_t now);
  * fed is dropped. Notifications and answers are still sent: it may be listening. */
 void cx_rpc_end(cx_rpc *rpc, int code);
 
-/* Calls that wait for an answer, and calls that wait to be sent. */
+/* Calls whose answer somebody waits for, and calls that wait to be sent. */
 size_t cx_rpc_pending(const cx_rpc *rpc);
 size_t cx_rpc_queued(const cx_rpc *rpc);
 

@@ -78,6 +78,20 @@ describe("asking a child", function()
     assert.same({ 0, 0 }, { l:status().pending, l:status().queued })
   end)
 
+  it("goes on after calls that were given up and are never answered", function()
+    local l <close> = sh("read a; read b; read c; echo '{\"id\":2,\"result\":\"late\"}'; cat >&2",
+      { window = 2 })
+    local lost = { async.spawn(l.request, l, "a", nil, { timeout = 0 }),
+      async.spawn(l.request, l, "b", nil, { timeout = 0 }) }
+    local third = async.spawn(l.request, l, "c", nil, { timeout = 0 })
+    async.sleep(0.05)
+    assert.same({ 2, 1 }, { l:status().pending, l:status().queued })
+    lost[1]:cancel()
+    lost[2]:cancel()
+    assert.equal("late", async.timeout(20, third.join, third))
+    assert.same({ 0, 0 }, { l:status().pending, l:status().queued })
+  end)
+
   it("keeps no more unanswered than the window", function()
     for window, expected in pairs { [1] = { "slow", "fast" }, [2] = { "fast", "slow" } } do
       local l <close> = spawn { window = window }

@@ -403,11 +403,14 @@ static void test_forget(void) {
   cx_rpc_forget(w.rpc, 3);
   cx_rpc_forget(w.rpc, 1);
   cx_rpc_forget(w.rpc, 99);
-  counts(&w, 2, 2, "a sent one keeps its place");
+  counts(&w, 1, 2, "a sent one gives its place back");
   call(&w, 0);
+  expect(&w.sent, "", "which is whose turn it is");
+  cx_rpc_pump(w.rpc);
+  expect(&w.sent, "{\"id\":2,\"method\":\"m\",\"params\":1}\n", "and is sent then");
   feed(&w, "{\"id\":1,\"result\":1}");
   expect(&w.told, "", "its late answer is nobody's, and no junk");
-  expect(&w.sent, "{\"id\":2,\"method\":\"m\",\"params\":1}\n", "and gives the place back");
+  expect(&w.sent, "", "and gives nothing back");
   feed(&w, "{\"id\":0,\"result\":1}");
   feed(&w, "{\"id\":2,\"result\":1}");
   expect(&w.sent,
@@ -417,6 +420,29 @@ static void test_forget(void) {
   cx_rpc_forget(w.rpc, 4);
   cx_rpc_end(w.rpc, CX_ECLOSED);
   expect(&w.told, "6 ECLOSED|", "nor is the end told to whom nobody waits for");
+  close_world(&w);
+}
+
+/* The other side never answers what was forgotten: neither places nor memory are lost. */
+static void test_forget_many(void) {
+  enum { MOST = 1024, CALLS = 3 * MOST };
+  world w;
+  open_world(&w, (cx_rpc_options){.window = 2});
+  for (int i = 0; i < CALLS; i++) {
+    call(&w, i % 2 ? 0 : 10);
+    cx_rpc_forget(w.rpc, (uint64_t)i);
+    cx_rpc_forget(w.rpc, (uint64_t)i);
+  }
+  counts(&w, 0, 0, "all were sent, and nobody waits");
+  feed(&w, "{\"id\":1,\"result\":1}");
+  expect(&w.told, "", "an early one is still known");
+  feed(&w, "{\"id\":3071,\"result\":1}");
+  expect(&w.told, "junk {\"id\":3071,\"result\":1} EPROTOCOL|", "a late one is not");
+  cx_rpc_expire(w.rpc, 10);
+  expect(&w.told, "", "nobody hears of their time");
+  cx_buf_drop(&w.sent, w.sent.len);
+  for (int i = 0; i < 3; i++) call(&w, 0);
+  counts(&w, 2, 1, "the window is as wide as before");
   close_world(&w);
 }
 
@@ -640,6 +666,7 @@ int main(void) {
   test_window();
   test_relay();
   test_forget();
+  test_forget_many();
   test_deadlines();
   test_end();
   test_send_fails();
