@@ -124,6 +124,10 @@ void cx_argv_push_status(lua_State *L, const cx_proc_status *s) {
   set_integer(L, "cpu_us", (lua_Integer)s->cpu_us);
   lua_pushboolean(L, s->exited);
   lua_setfield(L, -2, "exited");
+  if (s->is_unknown) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "unknown");
+  }
   if (!s->reason) return;
   lua_pushstring(L, cx_err_name(s->reason));
   lua_setfield(L, -2, "reason");

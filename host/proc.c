@@ -85,9 +85,19 @@ static void set_due(cx_proc *proc, deadline which, uint64_t ms) {
   arm(proc);
 }
 
+/* Whether its number is still that of our child: somebody else may have reaped it. */
+static bool is_running(int pid) {
+  siginfo_t info = {0};
+  return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+}
+
+/* A child may have left its group. */
 static int signal_group(const cx_proc *proc, int number) {
-  pid_t target = proc->options.same_group ? proc->status.pid : -proc->status.pid;
-  return kill(target, number) == 0 ? 0 : -errno;
+  int pid = proc->status.pid;
+  int rc = proc->options.same_group || kill(-pid, number) == 0 ? 0 : -errno;
+  bool is_meant = proc->options.same_group || rc == -ESRCH || number == SIGKILL;
+  if (is_meant && is_running(pid)) rc = kill(pid, number) == 0 ? 0 : -errno;
+  return rc;
 }
 
 static void give_up_output(cx_proc *proc) {
@@ -209,7 +219,8 @@ static void reap(cx_proc_status *status) {
   status->exited = true;
   status->code = -1;
   cx__bound_forget(status->pid, false);
-  if (wait4(status->pid, &how, 0, &usage) < 0) return; /* somebody else reaped it: nothing known */
+  status->is_unknown = wait4(status->pid, &how, WNOHANG, &usage) <= 0;
+  if (status->is_unknown) return;
   if (WIFEXITED(how)) status->code = WEXITSTATUS(how);
   if (WIFSIGNALED(how)) status->signal = WTERMSIG(how);
   status->max_rss_kib = usage.ru_maxrss / CX_MAXRSS_PER_KIB;
@@ -388,8 +399,7 @@ static int launch(cx_proc *proc, const cx_proc_options *options, stdio_fds fds) 
   proc->watch_fd = cx__watch(pid);
   if (proc->watch_fd >= 0) return 0;
   signal_group(proc, SIGKILL);
-  cx__bound_forget(pid, false);
-  waitpid(pid, NULL, 0);
+  cx__bury(pid);
   return proc->watch_fd;
 }
 

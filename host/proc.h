@@ -50,9 +50,10 @@ typedef struct cx_proc_events {
 typedef struct cx_proc_status {
   int pid;
   bool exited;
-  int code;   /* exit code, -1 when a signal ended it */
-  int signal; /* the signal that ended it, or 0 */
-  int reason; /* why we ended it: CX_ETIMEOUT, CX_EIDLE, CX_ECANCELLED, or 0 */
+  int code;        /* exit code, -1 when a signal ended it */
+  int signal;      /* the signal that ended it, or 0 */
+  bool is_unknown; /* how it ended: somebody else reaped it, or SIGCHLD is ignored; code is -1 */
+  int reason;      /* why we ended it: CX_ETIMEOUT, CX_EIDLE, CX_ECANCELLED, or 0 */
   bool output_ended;
   size_t unwritten; /* bytes of input that the child has not taken */
   int write_error;  /* why the child's input failed (-EPIPE when it closed it), or 0 */

@@ -108,6 +108,19 @@ static int start(const plan *p) {
   return rc;
 }
 
+void cx__bury(int pid) {
+  cx__bound_forget(pid, false);
+  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
+}
+
+/* Whether the child says that it could not exec, and why. */
+static bool has_failed(int report, int *code) {
+  ssize_t n;
+  do n = read(report, code, sizeof *code);
+  while (n < 0 && errno == EINTR);
+  return n == (ssize_t)sizeof *code;
+}
+
 int cx__spawn(const cx_proc_options *options, const int fds[3]) {
   char path[PATH_MAX];
   int report[2], code = 0;
@@ -118,9 +131,8 @@ int cx__spawn(const cx_proc_options *options, const int fds[3]) {
   const plan p = {path, options, fds, report[1], getpid()};
   int pid = start(&p);
   close(report[1]);
-  if (pid > 0 && read(report[0], &code, sizeof code) == (ssize_t)sizeof code) {
-    cx__bound_forget(pid, false);
-    waitpid(pid, NULL, 0);
+  if (pid > 0 && has_failed(report[0], &code)) {
+    cx__bury(pid);
     pid = -code;
   }
   close(report[0]);

@@ -8,4 +8,7 @@
  * wrong in the child before or at exec. */
 int cx__spawn(const cx_proc_options *options, const int fds[3]);
 
+/* Reaps a child that ends now, and that nobody will ask for. */
+void cx__bury(int pid);
+
 #endif

@@ -55,10 +55,19 @@ static int watch_by_thread(int pid) {
   return rc;
 }
 
+/* A descriptor that is readable at once: the child has ended, and somebody else has reaped it. */
+static int watch_nobody(void) {
+  int ends[2];
+  int rc = cx__pipe(ends);
+  if (rc == 0) close(ends[1]);
+  return rc == 0 ? ends[0] : rc;
+}
+
 int cx__watch(int pid) {
   static _Atomic bool missing; /* a fact of this kernel, found out once */
   if (missing) return watch_by_thread(pid);
   int fd = cx__pidfd(pid);
+  if (fd == -ESRCH) return watch_nobody();
   if (fd != -ENOSYS && fd != -EPERM) return fd;
   missing = true;
   return watch_by_thread(pid);

@@ -27,6 +27,7 @@ end
 --- a script in it.
 local hijacker = [[
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include "codex_lua.h"
 
@@ -42,6 +43,7 @@ int main(int argc, char **argv) {
       dlsym(library, "cx_host_run_string");
   int (*close)(cx_host *) = dlsym(library, "cx_host_close");
   const char *(*version)(void) = dlsym(library, "cx_version");
+  if (argc > 5) signal(SIGCHLD, SIG_IGN);
   cx_host *host;
   cx_host_options options = {.size = sizeof options, .data_dir = argv[2], .module_dir = argv[3]};
   if (open(&host, &options) != 0) return 3;
@@ -83,22 +85,42 @@ describe("libcodexlua.so", function()
     assert.matches("%(SONAME%)[^\n]*%[libcodexlua%.so%.0%]", text)
   end)
 
-  it("runs a script, and all modules, where the program sees none of it", function()
+  --- Runs a script in a program that was compiled for it.
+  local function embedded(script, ...)
     local folder, remove = program.folder()
     local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
     program.write(folder .. "/program.c", hijacker)
     output("sh", "-c", '$(cat "$0/flags") -Wno-pedantic -Wno-missing-prototypes '
       .. '-Wno-unused-parameter -o "$1/program" "$1/program.c" -rdynamic -ldl', build, folder)
-    local script = [[
+    return output(folder .. "/program", build .. "/libcodexlua.so", host.data_dir, build .. "/lib",
+      script, ...)
+  end
+
+  it("runs a script, and all modules, where the program sees none of it", function()
+    local text = embedded [[
       for _, name in ipairs { "http", "httpd", "ws", "edit" } do require("codex.core." .. name) end
       local codex, json = require "codex", require "codex.json"
       assert(codex.proc.run { "true" }.code == 0)
       print(json.encode { 1, json.null })
       codex.sleep(0.001)
       os.exit(7)]]
-    local text = output(folder .. "/program", build .. "/libcodexlua.so", host.data_dir,
-      build .. "/lib", script)
     assert.equal(("[1,null]\n%s 7 0\n"):format(host.version), text)
+  end)
+
+  it("runs Codex where the program ignores SIGCHLD, and nobody knows how children end", function()
+    local script = ([[
+      local codex = require "codex"
+      assert(codex.proc.run { "true" }.unknown)
+      local turn = assert(codex.with { binary = "%s", home = "%s" }.exec "do it")
+      assert(#turn.final_message > 0 and turn.exit_code == -1)
+      local ok, err = codex.with({ binary = "%s" }).run { "nonsense" }
+      print(err and err.message)
+      os.exit(8)]])
+    local codex = require("tests.support.replay").fixture("0.169.0-command").path
+    local home = require("tests.support.peers").home "library"
+    local text = embedded(script:format(codex, home, codex), "ignore")
+    assert.matches(" 8 0\n$", text)
+    assert.is_nil(text:find("%-1"))
   end)
 end)
 

@@ -504,6 +504,19 @@ describe("a program that ends", function()
 end)
 
 describe("ending a program", function()
+  it("finds one that has left its group", function()
+    local code = "import os, time; os.setpgid(0, os.getpgid(os.getppid()));"
+      .. "print('gone', flush=True); time.sleep(99)"
+    local p <close> = assert(proc.spawn({ "python3", "-c", code }, { grace = 60 }))
+    assert.equal("gone", p:line())
+    assert.equal(15, p:stop().signal)
+    local q <close> = assert(proc.spawn { "python3", "-c", "import signal;"
+      .. "signal.signal(15, signal.SIG_IGN);" .. code })
+    assert.equal("gone", q:line())
+    assert.equal(true, q:kill "kill")
+    assert.equal(9, q:wait().signal)
+  end)
+
   it("is polite first", function()
     local p = sh "trap 'echo bye; exit 6' TERM; echo ready; while :; do sleep 0.01; done"
     p:line()

@@ -92,7 +92,8 @@ local function ask(path, argv, timeout)
   if status.reason then
     return nil, complaint(path, argv, ("did not end within %g seconds"):format(timeout))
   end
-  return { code = status.code, signal = status.signal, stdout = text, stderr = (p:stderr()) }
+  local code = status.unknown and 0 or status.code -- what it has printed decides
+  return { code = code, signal = status.signal, stdout = text, stderr = (p:stderr()) }
 end
 
 --- The version in what `codex --version` prints, where others may have printed lines around it:

@@ -94,6 +94,7 @@ function M.exit_error(name, code, signal, stderr)
   local text = events.clean_stderr(stderr)
   local class = events.classify(text) or { kind = "exit", code = nil }
   local how = signal ~= 0 and ("was ended by signal %d"):format(signal)
+    or code < 0 and "ended, and this program has lost its exit code"
     or ("exited with code %d"):format(code)
   if signal ~= 0 then class = { kind = "exit", code = "signal" } end
   if code == 2 and class.code == nil then class.code = "usage" end

@@ -47,6 +47,8 @@ end
 ---@field exited boolean
 ---@field code integer -1 when a signal ended it
 ---@field signal integer 0 when none did
+---@field unknown? true nobody knows how it ended (code -1, signal 0): this program reaps all
+---  children, or ignores SIGCHLD
 ---@field reason? "ETIMEOUT"|"EIDLE"|"ECANCELLED"|"EMEMORY" why we ended it
 ---@field max_rss_kib integer of the largest process; at least our own peak, as Linux counts it
 ---@field cpu_us integer
@@ -311,6 +313,7 @@ Proc.__close = Proc.close
 ---@class codex.ProcResult
 ---@field code integer -1 when a signal ended it
 ---@field signal integer
+---@field unknown? true as of codex.ProcStatus
 ---@field stdout string
 ---@field stderr string its tail
 ---@field duration number seconds
@@ -347,8 +350,9 @@ function M.run(argv, opts)
   for piece in function() return p:read() end do pieces[#pieces + 1] = piece end
   local status = p:wait()
   local result = {
-    code = status.code, signal = status.signal, stdout = table.concat(pieces),
-    stderr = p:stderr(), duration = (require("luv").hrtime() - started) / 1e9,
+    code = status.code, signal = status.signal, unknown = status.unknown,
+    stdout = table.concat(pieces), stderr = p:stderr(),
+    duration = (require("luv").hrtime() - started) / 1e9,
   }
   err = M.ended(status, argv[1])
   if err then

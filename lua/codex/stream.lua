@@ -338,7 +338,7 @@ function Stream:_failure(status, stderr)
     local data = { retry_after = class.retry_after }
     return E.new(class.kind, message, { code = class.code, data = data })
   end
-  if self._completed and status.code == 0 then return nil end
+  if self._completed and (status.code == 0 or status.unknown) then return nil end
   if status.code ~= 0 then
     return command.exit_error(self._name, status.code, status.signal, stderr)
   end

@@ -1,5 +1,6 @@
-/* Programs with standard streams that are closed, and with signals as they are by default. Each
- * case is a process of its own. Run from the repository's folder. */
+/* Programs with standard streams that are closed, with signals as they are by default, and that
+ * reap all children. Each case is a process of its own. Run from the repository's folder. */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -181,7 +182,46 @@ static void test_sigpipe(void) {
   }
 }
 
+/* ---- Children that the program reaps --------------------------------------------------------- */
+
+/* Whoever reaps a child has its exit code; everything else of it is as ever. */
+static const char reaped[] =
+    "local codex, lost = require 'codex', 0\n"
+    "for _ = 1, 20 do\n"
+    "  local r = assert(codex.proc.run({ 'sh', '-c', 'cat; exit 3' }, { input = 'text' }))\n"
+    "  assert(r.stdout == 'text' and r.signal == 0 and r.code == (r.unknown and -1 or 3))\n"
+    "  if r.unknown then lost = lost + 1 end\n"
+    "end\n"
+    "for _ = 1, 20 do assert(codex.proc.run { 'true' }) end\n"
+    "local p <close> = assert(codex.proc.spawn { 'sleep', '99' })\n"
+    "assert(p:stop().exited)\n"
+    "local none, err = codex.proc.run { '/' }\n"
+    "assert(not none and err.code == 'EACCES')\n"
+    "os.exit(lost > 0 and 9 or 3)\n";
+
+static void on_child(int number) {
+  int error = errno;
+  while (waitpid(-1, &number, WNOHANG) > 0) continue;
+  errno = error;
+}
+
+enum { IGNORES = 2, RESTARTS = 4, REAP_HOWS = 6 };
+
+static bool reaps_all(int how) {
+  guest g;
+  const struct sigaction action = {.sa_handler = how & IGNORES ? SIG_IGN : on_child,
+                                   .sa_flags = how & RESTARTS ? SA_RESTART : 0};
+  sigaction(SIGCHLD, &action, NULL);
+  open_guest(&g, how & OWN_LOOP);
+  return open_host(&g) && run(&g, reaped) && close_guest(&g);
+}
+
+static void test_reaping(void) {
+  for (int how = 0; how < REAP_HOWS; how++) CHECK(in_child(reaps_all, how), "case %d", how);
+}
+
 int main(void) {
+  test_reaping();
   test_descriptors();
   test_sigpipe();
   return report("visit_test");
