@@ -253,12 +253,14 @@ void cx__program_is(const char *name) {
 }
 
 const char *cx__program(void) { return program; }
+const char *cx__program_name(void) { return program; }
 
 void cx__program_path(char path[PATH_MAX]) { memcpy(path, program, PATH_MAX); }
 #else
 void cx__program_is(const char *name) { (void)name; }
 
 const char *cx__program(void) { return "/proc/self/exe"; }
+const char *cx__program_name(void) { return "codex-lua"; }
 
 void cx__program_path(char path[PATH_MAX]) {
   ssize_t n = readlink(cx__program(), path, PATH_MAX - 1);

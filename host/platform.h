@@ -129,9 +129,10 @@ int64_t cx__age_ms(pid_t pid);
 /* Called first of all with the program's own name, argv[0]. */
 void cx__program_is(const char *name);
 
-/* The path of this program: for exec (bare), and its real one. "" where that cannot be known; of
- * the second it is no error. */
+/* The path of this program: for exec, with what argv[0] must be then (bare), and its real one. ""
+ * where that cannot be known: such an exec fails. */
 const char *cx__program(void);
+const char *cx__program_name(void);
 void cx__program_path(char path[PATH_MAX]);
 
 /* ---- Memory ---------------------------------------------------------------------------------- */

@@ -172,7 +172,7 @@ static void record(const char *why) {
   signal(SIGPIPE, SIG_DFL);
   signal(SIGXFSZ, SIG_DFL);
   set_mask(false);
-  execl(cx__program(), "codex-lua", "hook", "--record", why, note, (char *)NULL);
+  execl(cx__program(), cx__program_name(), "hook", "--record", why, note, (char *)NULL);
   _exit(UNSAID);
 }
 

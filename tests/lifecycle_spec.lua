@@ -546,6 +546,7 @@ describe("codex-lua hook", function()
   end
 
   it("has its time counted from the start of what Codex has started", function()
+    if program.is_portable() then return pending "nothing says when a process was started" end
     for _, line in ipairs { "sleep 0.9; HOOK --shell $$; exit $?", "sleep 0.9; exec HOOK" } do
       local result = in_shell(line, 30)
       is_denied(result, "failed: ")

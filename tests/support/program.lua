@@ -1,9 +1,16 @@
 --- Runs the program that runs this suite as a child, for specs that test the host itself.
 
+local files = require "codex.files"
 local host = require "codex.core.host"
 local proc = require "codex.proc"
 
 local program = { path = host.program, root = host.data_dir }
+
+--- Whether it was built with POSIX alone (`make portable`), which leaves some things out.
+function program.is_portable()
+  local flags = assert(files.read(program.path:match "^.*/" .. "flags"))
+  return flags:find("CX_PORTABLE", 1, true) ~= nil
+end
 
 local function argv(args)
   return table.move(args, 1, #args, 2, { program.path })
