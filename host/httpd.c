@@ -59,11 +59,28 @@ static void arm(cx_httpd *httpd) {
     uv_timer_stop(&httpd->timer);
 }
 
+#ifdef CX_NO_EPOLL
+static unsigned connections(const cx_httpd *httpd) {
+  return MHD_get_daemon_info(httpd->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
+}
+
+/* One connection is accepted at a time: all of them need not wait for the next look. */
+static void run(cx_httpd *httpd) {
+  unsigned before;
+  do {
+    before = connections(httpd);
+    MHD_run(httpd->daemon);
+  } while (connections(httpd) > before);
+}
+#else
+static void run(cx_httpd *httpd) { MHD_run(httpd->daemon); }
+#endif
+
 /* Lets the daemon do what is due. Closing from a callback in there is put off until it returns. */
 static void turn(cx_httpd *httpd) {
   httpd->turning = true;
   httpd->resumed = false;
-  MHD_run(httpd->daemon);
+  run(httpd);
   httpd->turning = false;
   if (httpd->closing)
     shut(httpd);

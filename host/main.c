@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -78,13 +77,6 @@ static void have_witness(int argc, char **argv) {
   memcpy(words + 3, argv + 2, ((size_t)argc - 1) * sizeof *words);
   cx_witness_open(words);
   free(words);
-}
-
-/* Large messages need the same memory again and again: what is free is given back to the system
- * only where there is much of it. */
-static void keep_memory(void) {
-  mallopt(M_MMAP_THRESHOLD, KEPT);
-  mallopt(M_TRIM_THRESHOLD, KEPT);
 }
 
 /* A descriptor below 3 that is closed would be given to the next file opened. */
@@ -177,7 +169,7 @@ int main(int argc, char **argv) {
   for (argc = 0; argv[argc];) argc++;
   open_standard_streams();
   have_witness(argc, argv);
-  keep_memory();
+  cx__keep_memory(KEPT); /* large messages need the same again and again */
   const cx_host_options options = {.ends_process = 1};
   int rc = cx_host_open(&host, &options);
   if (rc != 0) {

@@ -14,6 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef CX_NO_MALLOPT
+#include <malloc.h>
+#endif
 #ifndef CX_NO_PIDFD
 #include <sys/syscall.h>
 #endif
@@ -168,8 +171,8 @@ static void on_orphaned(int number) {
 
 int cx__bound_to(pid_t parent, bool has_group) {
   struct sigaction orphaned = {.sa_handler = on_orphaned};
-  if (has_group && sigaction(SIGRTMAX, &orphaned, NULL) != 0) return -errno;
-  if (prctl(PR_SET_PDEATHSIG, has_group ? SIGRTMAX : SIGKILL) != 0) return -errno;
+  if (has_group && sigaction(SIGRTMIN, &orphaned, NULL) != 0) return -errno;
+  if (prctl(PR_SET_PDEATHSIG, has_group ? SIGRTMIN : SIGKILL) != 0) return -errno;
   return getppid() == parent ? 0 : -ESRCH; /* it ended before the request was in force */
 }
 
@@ -291,6 +294,15 @@ void *cx__map(size_t n) {
 #endif
   void *bytes = mmap(NULL, n, PROT_READ | PROT_WRITE, flags, -1, 0);
   return bytes == MAP_FAILED ? NULL : bytes;
+}
+
+void cx__keep_memory(int bytes) {
+#ifdef CX_NO_MALLOPT
+  (void)bytes;
+#else
+  mallopt(M_MMAP_THRESHOLD, bytes);
+  mallopt(M_TRIM_THRESHOLD, bytes);
+#endif
 }
 
 void cx__wipe(void *bytes, size_t n) {

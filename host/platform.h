@@ -41,7 +41,8 @@
 #endif
 
 #ifdef CX_PORTABLE
-#define CX_NO_MEMMEM 1 /* a loop of our own */
+#define CX_NO_MEMMEM 1  /* a loop of our own */
+#define CX_NO_MALLOPT 1 /* free memory goes back to the system as its library likes */
 #endif
 
 #ifdef __GLIBC__
@@ -51,6 +52,7 @@
 #define CX_NO_ERROR_NAMES 1
 #endif
 #else /* musl, or no Linux */
+#define CX_NO_MALLOPT 1
 #define CX_NO_CLOSE_RANGE 1
 #define CX_NO_ERROR_NAMES 1
 #endif
@@ -142,6 +144,9 @@ int cx__random(void *bytes, size_t n);
 
 /* mmap of private memory, there at once where that is possible; NULL: there is none. */
 void *cx__map(size_t n);
+
+/* Has so many free bytes kept for later, where that can be said. */
+void cx__keep_memory(int bytes);
 
 /* Overwrites what will not be read again, which a compiler leaves out of memset. */
 void cx__wipe(void *bytes, size_t n);
