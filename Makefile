@@ -5,7 +5,12 @@ VERSION := 0.1.0
 PREFIX  ?= /usr/local
 DESTDIR ?=
 BUILD   ?= build
-CC       = gcc
+PROGRAM ?= $(BUILD)/codex-lua
+CC       = $(CROSS)gcc
+# Of another machine: what its tools are called, where its files are, what runs its programs.
+CROSS   ?=
+SYSROOT ?=
+RUNNER  ?=
 LUA     ?= lua5.4
 CFLAGS  ?= -O2 -g -D_FORTIFY_SOURCE=2
 LDFLAGS ?=
@@ -32,13 +37,16 @@ LIBS := $(shell pkg-config --libs $(PKG) 2>/dev/null) -lm
 PROGRAM_LIBS := -Wl,-Bstatic -llua5.4-luv -Wl,--whole-archive -llua5.4 -luv_a -Wl,--no-whole-archive \
                 -Wl,-Bdynamic -lm -ldl
 INC  := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(PKG) 2>/dev/null)) \
-        -isystem /usr/include/lua5.4
+        -isystem $(SYSROOT)/usr/include/lua5.4
 DIALECT    := -std=c11 -D_GNU_SOURCE -Ihost -Ibindings $(INC) \
               -DCX_VERSION='"$(VERSION)"' -DCX_PREFIX='"$(PREFIX)"'
 # A program that holds keys is built so that a mistake in it is harder to use.
 HARDEN     := -fstack-protector-strong
-ALL_CFLAGS  = $(DIALECT) -fPIC -fno-semantic-interposition $(HARDEN) $(WARN) $(WERROR) $(CFLAGS) $(SANITIZE)
-ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS) $(SANITIZE)
+# What the compiler and the linker need to know of another machine.
+FOREIGN    := $(SYSROOT:%=--sysroot=%)
+ALL_CFLAGS  = $(FOREIGN) $(DIALECT) -fPIC -fno-semantic-interposition $(HARDEN) $(WARN) $(WERROR) \
+              $(CFLAGS) $(SANITIZE)
+ALL_LDFLAGS = $(FOREIGN) -Wl,-z,relro,-z,now $(LDFLAGS) $(SANITIZE)
 
 CORE     := platform keeper err buf pool naming redact secrets log lines token json scan rpc envelope \
             spawn watch watchdog witness proc pipe link paths visit attach boot state script host
@@ -68,9 +76,9 @@ SAY_0 = @echo '  $(1)	$(@:$(BUILD)/%=%)';
 say   = $(SAY_$(V))
 
 # ---- Build ----------------------------------------------------------------------------------------
-all: $(BUILD)/codex-lua $(BUILD)/libcodexlua.so $(MODULES) ## the program, library and modules
+all: $(PROGRAM) $(BUILD)/libcodexlua.so $(MODULES) ## the program, library and modules
 
-$(BUILD)/codex-lua: $(BUILD)/host/main.o $(BUILD)/host/supervisor.o $(BUILD)/libcodexlua.a
+$(PROGRAM): $(BUILD)/host/main.o $(BUILD)/host/supervisor.o $(BUILD)/libcodexlua.a
 	$(call say,LINK)$(CC) -pie $(ALL_LDFLAGS) -o $@.new $(filter %.o,$^) $(BUILD)/libcodexlua.a \
 	  -Wl,-E $(PROGRAM_LIBS)
 	@mv -f $@.new $@
@@ -120,8 +128,8 @@ COMPILE := local from, to = ...; local text = assert(io.open(from)):read "a"; \
 $(BUILD)/boot/%.o: lua/codex/%.lua $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,LUA)echo '$(COMPILE)' | $(LUA) - $< $(@:.o=.luac) && \
-	  cd $(BUILD)/boot && ld -r -b binary -z noexecstack -o $*.o $*.luac && \
-	  objcopy --rename-section .data=.rodata,alloc,load,readonly,data,contents $*.o
+	  cd $(BUILD)/boot && $(CROSS)ld -r -b binary -z noexecstack -o $*.o $*.luac && \
+	  $(CROSS)objcopy --rename-section .data=.rodata,alloc,load,readonly,data,contents $*.o
 
 # Changes when a setting does, so that everything is built anew.
 $(BUILD)/flags: FORCE
@@ -167,7 +175,7 @@ $(VERSIONS): tests/versions/package-lock.json
 	cd tests/versions && npm ci --no-progress && touch node_modules/.package-lock.json
 
 core-tests: $(CORE_TESTS)
-	@for t in $(CORE_TESTS); do $$t || exit 1; done
+	@for t in $(CORE_TESTS); do $(RUNNER) $$t || exit 1; done
 
 suite: # the specs alone, as they are built now
 	@$(RUN) INTERRUPTS="$(INTERRUPTS)" WRAP="$(WRAP)" JOBS="$(JOBS)" SPEC_TIMEOUT="$(SPEC_TIMEOUT)" \
@@ -218,7 +226,7 @@ builds: deps ## the C tests as other builds have them: -O0, without inlining, by
 	@$(MAKE) --no-print-directory BUILD=build/clang CC=clang variant
 	@$(PORTABLE) variant
 
-variant: $(BUILD)/codex-lua core-tests
+variant: $(PROGRAM) core-tests
 	@$(BUILD)/codex-lua -e "os.exit(0)" && $(BUILD)/codex-lua --version
 
 # As on a system that has nothing of what host/platform.h asks for.
@@ -226,6 +234,27 @@ PORTABLE := $(MAKE) --no-print-directory BUILD=build/portable CFLAGS="-O1 -g -DC
 portable: deps ## the C tests and the specs of the spine with POSIX alone; SPECS=tests/ for all
 	@$(PORTABLE) all core-tests
 	@$(PORTABLE) suite SPECS="$(if $(filter tests,$(SPECS)),$(SPINE),$(SPECS))"
+
+# Debian's packages for that machine are unpacked in build/, not installed. A script of its name runs
+# the program, and is the program to itself, too: the system runs none of a foreign machine.
+ARM_ROOT     := $(CURDIR)/build/arm64/root
+ARM_PACKAGES := libc6-dev,libgcc-12-dev,liblua5.4-dev,lua-luv-dev,libuv1-dev,lua-busted
+ARM_PROGRAM  := $(CURDIR)/build/arm64/codex-lua.arm64
+ARM           = $(MAKE) --no-print-directory BUILD=build/arm64 PROGRAM=$(ARM_PROGRAM) \
+                CROSS=aarch64-linux-gnu- SYSROOT=$(ARM_ROOT) CFLAGS="$(CFLAGS) -DCX_NO_PROC_EXE" \
+                RUNNER="qemu-aarch64 -L $(ARM_ROOT)"
+ARM_LIBRARIES = PKG_CONFIG_SYSROOT_DIR=$(ARM_ROOT) \
+      PKG_CONFIG_LIBDIR=$(ARM_ROOT)/usr/lib/aarch64-linux-gnu/pkgconfig:$(ARM_ROOT)/usr/share/pkgconfig
+arm64: deps ## the C tests and the specs of the spine on ARM, by qemu, with packages for that in build/
+	$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user mmdebstrap)
+	@[ -e $(ARM_ROOT) ] || { . /etc/os-release; mkdir -p build/arm64; rm -rf $(ARM_ROOT).new; \
+	  mmdebstrap --quiet --variant=extract --architectures=arm64 --include=$(ARM_PACKAGES) \
+	    "$$VERSION_CODENAME" $(ARM_ROOT).new && (cd $(ARM_ROOT).new && rm -rf dev etc tmp var) && \
+	  mv $(ARM_ROOT).new $(ARM_ROOT); }
+	@CX_SLOW=1 $(ARM_LIBRARIES) $(ARM) $(ARM_PROGRAM) core-tests
+	@printf '#!/bin/sh\nexec qemu-aarch64 -L "%s" -0 "$$0" "%s" "$$@"\n' $(ARM_ROOT) $(ARM_PROGRAM) \
+	  > build/arm64/codex-lua && chmod +x build/arm64/codex-lua
+	@CX_SLOW=1 $(ARM) suite SPECS="$(if $(filter tests,$(SPECS)),$(SPINE),$(SPECS))" SPEC_TIMEOUT=3600
 
 interrupts: deps ## INTERRUPTS=20000 runs that are interrupted at any moment
 	@$(MAKE) --no-print-directory all
@@ -333,4 +362,4 @@ help: ## this list
 FORCE:
 -include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
 .PHONY: all deps test versions core-tests suite check lint format asan valgrind fuzz differential matrix \
-        torture misuse builds portable variant interrupts bench demo install uninstall clean help FORCE
+        torture misuse builds portable arm64 variant interrupts bench demo install uninstall clean help FORCE
