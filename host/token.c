@@ -203,12 +203,13 @@ size_t cx_token_unescape(cx_span inside, char *out) {
   const char *s = inside.at, *end = s + inside.n, *escape;
   char *to = out;
   while ((escape = memchr(s, '\\', (size_t)(end - s)))) {
-    to = mempcpy(to, s, (size_t)(escape - s));
+    size_t n = (size_t)(escape - s);
+    memcpy(to, s, n);
     s = escape;
-    to = put_escape(to, &s, end);
+    to = put_escape(to + n, &s, end);
   }
-  to = mempcpy(to, s, (size_t)(end - s));
-  return (size_t)(to - out);
+  memcpy(to, s, (size_t)(end - s));
+  return (size_t)(to - out) + (size_t)(end - s);
 }
 
 int cx_token_unquote(cx_span literal, cx_buf *into, cx_span *text) {
