@@ -148,6 +148,16 @@ local audit = not args.no_audit
   and must(require("codex.audit").open(nil, { required = args.audit == "required" })) or nil
 local over, ended = async.signal(), nil
 
+--- Files that decide, or that tell what happened.
+local function files_apart()
+  local list = table.move(args.policy, 1, #args.policy, 1, {})
+  if #list == 0 then list[1] = require("codex.policy").folder() end
+  table.move(args.middleware, 1, #args.middleware, #list + 1, list)
+  list[#list + 1] = args.record
+  if not args.no_audit then list[#list + 1] = require("codex.audit").path() end
+  return list
+end
+
 --- Ends the session: the server gets so many seconds to end by itself.
 local function finish(grace)
   ended = ended or grace
@@ -158,7 +168,8 @@ local launcher = require "codex.launcher"
 local session <close> = must(launcher.open {
   argv = { binary.path, table.unpack(line.words) }, env = env,
   policies = load_policies(), policy_timeout = args.policy_timeout, strict = args.strict,
-  workspaces = args.workspace, middleware = layers, recording = recording, audit = audit,
+  workspaces = args.workspace, files_apart = args.strict and files_apart() or nil,
+  middleware = layers, recording = recording, audit = audit,
   shared = #sockets > 0, unread_seconds = args.unread,
   on_lost = function() if #sockets == 0 then finish(LOST_GRACE) end end,
 })

@@ -232,11 +232,14 @@ for _, server in ipairs(servers) do
 end
 
 describe("codex-acp on the strict launcher", function()
+  local project = work .. "/project"
+  os.execute("mkdir -p " .. peers.quote(project))
+
   --- A wrapper as in the README, with this policy.
   local function strict(name, code)
     program.write(work .. "/" .. name .. ".lua", code, 384)
     return foreign.wrapper(work .. "/" .. name, {
-      program.path, "app-server", "--no-audit", "--strict", "--workspace", work, "--policy",
+      program.path, "app-server", "--no-audit", "--strict", "--workspace", project, "--policy",
       work .. "/" .. name .. ".lua", "--",
     })
   end
@@ -244,7 +247,7 @@ describe("codex-acp on the strict launcher", function()
   it("is told why its default mode is refused", function()
     with(verdict "allow", function(cx)
       local binary = strict("closed", 'return { name = "none", decide = function() end }')
-      local events = foreign.acp(binary, cx, "run", { answer = "fail", cwd = work })
+      local events = foreign.acp(binary, cx, "run", { answer = "fail", cwd = project })
       assert.equal(1, events.code)
       local refused = only(foreign.select(events, { event = "refused" }))
       local said = refused.message .. json.encode(refused.data or {})
@@ -264,7 +267,7 @@ describe("codex-acp on the strict launcher", function()
           end
           return "accept"
         end }]])
-      local events = foreign.acp(binary, cx, "run", { answer = "fail", cwd = work })
+      local events = foreign.acp(binary, cx, "run", { answer = "fail", cwd = project })
       assert.equal(0, events.code, events.stderr)
       only(foreign.select(events, { kind = "tool_call", title = "Guardian Review" }))
     end)

@@ -4,6 +4,7 @@
 local gate = require "codex.launcher.gate"
 local json = require "codex.json"
 local peers = require "tests.support.peers"
+local proc = require "codex.proc"
 local program = require "tests.support.program"
 local schemas = require "tests.support.schema"
 local uv = require "luv"
@@ -223,15 +224,22 @@ describe("a folder", function()
     end
   end)
 
-  it("is a question when commands could change where it leads", function()
+  it("is a question by any path but its real one, as that may lead elsewhere later", function()
     local folders = assert(workspaces.open({ root .. "/named" }, own))
     assert(uv.fs_symlink(root .. "/named", own .. "/link"))
     assert(uv.fs_symlink(root .. "/named", root .. "/link"))
-    for _, path in ipairs { own .. "/link", own .. "/sub/../../named", root .. "/./named" } do
-      assert.matches("could change where", of(folders, path))
+    assert(uv.fs_symlink(root .. "/link", root .. "/second"))
+    local shell <close> = assert(proc.spawn({ "sleep", "60" }, { cwd = root .. "/named" }))
+    for _, path in ipairs {
+      own .. "/link", own .. "/sub/../../named", root .. "/./named", root .. "/link",
+      root .. "/second", ("/proc/%d/cwd"):format(shell.pid),
+      ("/proc/%d/root%s/named"):format(shell.pid, root),
+    } do
+      local problem = of(folders, path)
+      assert.matches("may change", problem)
+      assert.truthy(problem:find("its real path is " .. root .. "/named", 1, true), problem)
     end
-    assert.is_nil(of(folders, root .. "/link"))
-    assert(os.remove(root .. "/link"))
+    assert(os.remove(root .. "/link") and os.remove(root .. "/second"))
   end)
 
   it("that nobody named is a question with settings in it, or above it", function()
@@ -239,13 +247,19 @@ describe("a folder", function()
     local allowed = assert(workspaces.open({ own .. "/sub" }, own .. "/sub"))
     for _, path in ipairs { own .. "/sub/.codex", own .. "/.codex" } do
       assert(uv.fs_mkdir(path, 448))
+      assert.is_nil(of(folders, own .. "/sub"), "Codex itself leaves empty folders")
+      program.write(path .. "/config.toml", "")
       local problem = of(folders, own .. "/sub")
       assert.truthy(problem:find(("obey %s in"):format(path), 1, true), problem)
       assert.truthy(problem:find("--workspace " .. own .. "/sub", 1, true), problem)
+      assert.equal(problem, what("thread/start", {}, folders))
       assert.is_nil(of(allowed, own .. "/sub"))
-      assert(uv.fs_rmdir(path))
+      assert.is_nil(what("thread/start", {}, allowed))
+      assert(os.remove(path .. "/config.toml") and uv.fs_rmdir(path))
       assert.is_nil(of(folders, own .. "/sub"))
     end
+    assert(uv.fs_symlink(root, own .. "/.codex"))
+    assert.matches("Codex would obey", of(folders, own .. "/sub"))
   end)
 
   it("must be there to be named, and may not hold the user's home", function()
@@ -271,6 +285,20 @@ describe("a folder", function()
     end
     assert.is_table(workspaces.open({ own .. "/sub" }, own .. "/sub"))
     assert(is_ours or workspaces.open({ "/tmp" }, os.getenv "HOME"))
+  end)
+
+  it("may not have files in it that decide about its commands, nor links to such files", function()
+    program.write(own .. "/sub/policy.lua", "")
+    assert(uv.fs_symlink(own .. "/sub/policy.lua", root .. "/link.lua"))
+    assert(uv.fs_symlink(root .. "/elsewhere.lua", own .. "/sub/link.lua"))
+    for _, path in ipairs { "/own/sub/policy.lua", "/link.lua", "/own/sub/link.lua", "/own/new" } do
+      local folders, err = workspaces.open({}, own, { root .. "/apart.lua", root .. path })
+      assert.is_nil(folders)
+      local what_it_says = ("could write '%s'"):format(root .. path)
+      assert.truthy(err.message:find(what_it_says, 1, true), err.message)
+    end
+    assert.is_table(workspaces.open({}, own, { root .. "/apart.lua", root .. "/ownother" }))
+    assert(os.remove(root .. "/link.lua"))
   end)
 
   it("is the launcher's own where none is said, and then none of settings", function()

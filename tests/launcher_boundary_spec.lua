@@ -548,6 +548,20 @@ for _, name in ipairs { "latest", "middle" } do
       end)
     end)
 
+    it("is not obeyed when the user had trusted it before and no folder is said", function()
+      behind(name, { "--strict", "--no-audit" }, nil, function(client, folder, mark, cx)
+        make_project(folder .. "/own", mark)
+        local trusted = '%s\n[projects."%s/own"]\ntrust_level = "trusted"\n'
+        local path = cx.home .. "/config.toml"
+        program.write(path, trusted:format(files.read(path), folder), 384)
+        local answer = client:request(1, "thread/start",
+          { sandbox = may_write.sandbox, approvalPolicy = may_write.approvalPolicy })
+        async.sleep(0.5)
+        assert.truthy(refusal(answer):find(folder .. "/own/.codex", 1, true), refusal(answer))
+        assert.is_false(exists(mark))
+      end)
+    end)
+
     it("is a workspace when it was named", function()
       local args = { "--strict", "--no-audit", "--workspace", "FOLDER/own" }
       behind(name, args, nil, function(client, folder, mark)
@@ -584,7 +598,7 @@ for _, name in ipairs(names) do
         local target, work = folder .. "/target", folder .. "/own"
         sh("mkdir -p %s %s/sub; ln -s . %s/link", target, work, work)
         local swapping = start_thread(client, may_write)
-        for word, why in pairs { sub = "nobody named", link = "could change where" } do
+        for word, why in pairs { sub = "nobody named", link = "may change" } do
           step, commands = 0, { ("rm -r %s; ln -s %s %s"):format(word, target, word), "touch mark" }
           local answer = exchange(client, work .. "/" .. word, swapping)
           assert.equal(target, uv.fs_readlink(work .. "/" .. word))
@@ -687,7 +701,8 @@ describe("a thread that was left without approvals", function()
         assert.is_nil(resumed.error, json.encode(resumed))
         assert.equal("never", resumed.result.approvalPolicy)
         again.peer:close()
-        table.move({ "--strict", "--workspace", folder }, 1, 3, #argv + 1, argv)
+        local work = folder .. "/own"
+        table.move({ "--strict", "--workspace", work }, 1, 3, #argv + 1, argv)
         local strict = open_client(argv, env, folder)
         local at_last <close> = strict.peer -- luacheck: ignore 211
         begin(strict)
@@ -697,7 +712,7 @@ describe("a thread that was left without approvals", function()
         end
         for i, method in ipairs { "thread/resume", "thread/fork" } do
           local answer = strict:request(10 + i, method, { threadId = thread, sandbox = "read-only",
-            approvalPolicy = "on-request", approvalsReviewer = "user", cwd = folder })
+            approvalPolicy = "on-request", approvalsReviewer = "user", cwd = work })
           assert.same({ "on-request", "user", "readOnly" }, { answer.result.approvalPolicy,
             answer.result.approvalsReviewer, answer.result.sandbox.type })
         end

@@ -703,6 +703,8 @@ end
 ---  and what it may do by itself is what decides nothing
 ---@field workspaces? string[] under `strict`: folders in which threads may work, besides the one in
 ---  which the server runs; in all others they do when a policy says so
+---@field files_apart? string[] under `strict`: files that decide, or tell what happened; it is an
+---  error where commands could write one
 ---@field middleware? codex.Middleware[]
 ---@field recording? table what takes write(dir, line)
 ---@field audit? table an audit log
@@ -725,7 +727,8 @@ function M.open(given)
   if not decider then return nil, err end
   local workspaces
   if given.strict then
-    workspaces, err = require("codex.launcher.workspaces").open(given.workspaces, given.cwd)
+    workspaces, err =
+      require("codex.launcher.workspaces").open(given.workspaces, given.cwd, given.files_apart)
     if not workspaces then return nil, err end
   end
   local decides = #policies > 0 or given.strict or false

@@ -4,7 +4,7 @@
 --- In a workspace commands write without being asked about, and Codex runs git there. Codex
 --- (0.153.4, 0.169.0) also marks a folder as trusted when a thread that may write starts there, and
 --- from then on obeys the settings in it. So the client does not choose the folder; and as Codex
---- goes to a folder by its path at each command, no command may change where that path leads.
+--- goes to a folder by its path at each command, only the real path counts.
 
 local E = require "codex.error"
 local files = require "codex.files"
@@ -32,39 +32,22 @@ local function real(path)
   return real(parent) .. "/" .. name
 end
 
---- The folders above a path, the nearest one first, without `/`.
-local function parents(path)
-  return function()
-    path = path:match "^(.+)/[^/]*$"
-    return path
-  end
-end
-
 local function short(text)
   return #text > 200 and text:sub(1, utf8.offset(text, 0, 200) - 1) .. "..." or text
 end
 
 -- ---- What the client says ----------------------------------------------------------------------
 
---- Commands write in workspaces and in folders for temporary files.
-function Workspaces:_is_writable(path)
-  for _, folders in ipairs { self._places, self._temporary } do
-    for folder in pairs(folders) do
-      if is_within(path, folder) then return true end
-    end
-  end
-  return false
-end
+--- Whether this is the real path of a folder. Where a link leads may change, by a command or, as
+--- that of /proc/PID/cwd, by a process that goes elsewhere; Codex would follow the link then.
+local function is_real(path, found) return path == found or path:match "^(.-)/*$" == found end
 
---- A link in a place where commands write leads elsewhere as soon as one of them wants it to.
-function Workspaces:_is_steady(path, found)
-  path = path:match "^(.-)/*$"
-  if path == found or path == "" then return true end
-  if (path .. "/"):find "/%.%.?/" then return false end
-  for parent in parents(path) do
-    if self:_is_writable(real(parent)) then return false end
-  end
-  return true
+--- Codex leaves an empty folder where it has hidden a project's settings from a command that was
+--- interrupted.
+local function is_empty_folder(path)
+  local stat = uv.fs_lstat(path)
+  local request = stat and stat.type == "directory" and uv.fs_scandir(path)
+  return request and uv.fs_scandir_next(request) == nil or false
 end
 
 --- Settings of a project that Codex would obey in the launcher's own folder.
@@ -72,7 +55,8 @@ function Workspaces:_settings()
   local folder = self.own
   while folder do
     local path = (folder == "/" and "" or folder) .. "/.codex"
-    if uv.fs_lstat(path) and real(path) ~= self._codex_home then return path end
+    local is_there = uv.fs_lstat(path) and real(path) ~= self._codex_home
+    if is_there and not is_empty_folder(path) then return path end
     folder = folder ~= "/" and (folder:match "^(.+)/[^/]+$" or "/") or nil
   end
 end
@@ -95,10 +79,14 @@ function Workspaces:_problem_of_own()
 end
 
 --- Why no working folder at all, which is the launcher's own, is not harmless; nil where it is.
---- Codex trusts no folder that was not said.
+--- Codex trusts no folder that was not said, but this one may have been trusted before.
 ---@return string? problem
 function Workspaces:problem_of_none()
-  return not self.named[self.own] and self:_problem_of_own() or nil
+  if self.named[self.own] then return nil end
+  local settings = self:_settings()
+  return self:_problem_of_own() or settings
+    and ("Codex would obey %s in the working folder: --workspace %s allows it"):format(settings,
+      self.own) or nil
 end
 
 --- Why a working folder is not harmless; nil where it is.
@@ -113,15 +101,11 @@ function Workspaces:problem(path)
     return ("commands would run in a folder that nobody named (%s): --workspace names it"):format(
       short(found))
   end
-  if not self:_is_steady(path, found) then
-    return ("commands could change where the working folder leads (%s): it is %s"):format(
+  if not is_real(path, found) then
+    return ("where the working folder leads may change (%s): its real path is %s"):format(
       short(path), short(found))
   end
-  if self.named[found] then return nil end
-  local settings = self:_settings()
-  return self:_problem_of_own() or settings
-    and ("Codex would obey %s in the working folder: --workspace %s allows it"):format(settings,
-      found) or nil
+  if not self.named[found] then return self:problem_of_none() end
 end
 
 -- ---- What the user says ------------------------------------------------------------------------
@@ -143,7 +127,7 @@ end
 --- Where threads may work, and with that, where commands may write.
 function Workspaces:_note_places()
   for path in pairs(self.named) do self._places[path] = true end
-  if not self:problem_of_none() then self._places[self.own] = true end
+  if not self:_problem_of_own() then self._places[self.own] = true end
 end
 
 --- Where commands of threads in other folders may write in this one; nil where they may not.
@@ -170,12 +154,28 @@ function Workspaces:_check_apart()
   return true
 end
 
+--- Who can write what decides about him, or tells what he did, is free the next time.
+function Workspaces:_check_files(files_apart)
+  for _, path in ipairs(files_apart) do
+    local folder, name = path:match "^(.*/)([^/]+)/*$"
+    local link = real(folder or ".") .. "/" .. (name or path)
+    for place in pairs(self._places) do
+      if is_within(real(path), place) or is_within(link, place) then
+        return nil, E.new("io", ("commands in '%s' could write '%s', which decides about them or "
+          .. "tells of them: under --strict it must lie elsewhere"):format(place, path))
+      end
+    end
+  end
+  return true
+end
+
 --- Looks at the folders once: what they lead to later is another folder.
 ---@param named? string[] folders that the user named
 ---@param own? string the launcher's own folder, where it is not the one of the process
+---@param files_apart? string[] what must not lie in any of them
 ---@return codex.Workspaces?
 ---@return codex.Error?
-function M.open(named, own)
+function M.open(named, own, files_apart)
   local has_home, home = pcall(files.home)
   if not has_home then return nil, E.new("io", E.text(home)) end
   local codex_home, temporary = os.getenv "CODEX_HOME" or "", os.getenv "TMPDIR" or ""
@@ -192,6 +192,9 @@ function M.open(named, own)
   end
   self:_note_places()
   local ok, err = self:_check_apart()
+  if ok then
+    ok, err = self:_check_files(files_apart or {})
+  end
   if not ok then return nil, err end
   return self
 end
