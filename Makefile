@@ -274,7 +274,7 @@ valgrind: deps ## C tests and the specs of the spine under valgrind
 FUZZ_SECONDS ?= 30
 FUZZED       := lines json scan parse rpc
 PARSERS      := $(patsubst %,host/%.c,lines token json scan rpc envelope buf err) \
-                $(patsubst %,bindings/%.c,json parse bind)
+                $(patsubst %,bindings/%.c,json parse write bind)
 fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each; FUZZED=scan for one
 	$(call need,clang libclang-rt-dev)
 	@mkdir -p $(BUILD)/fuzz

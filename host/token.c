@@ -56,13 +56,20 @@ static uint64_t odd_bytes(uint64_t eight) {
   return ((quote - ones) | (backslash - ones) | (eight - ones * ' ') | eight) & high;
 }
 
+/* How many of the eight bytes at s are plain before one that is not. */
+static size_t count_plain(const char *s) {
+  uint64_t eight;
+  memcpy(&eight, s, 8);
+  uint64_t odd = odd_bytes(le64toh(eight)); /* the first byte is the lowest, on any machine */
+  return odd ? (size_t)__builtin_ctzll(odd) / 8 : 8;
+}
+
 /* Plain are all of ASCII but control characters, quotes and backslashes: eight are seen at once. */
 static const char *skip_plain_ascii(const char *s, const char *end) {
-  uint64_t eight, odd;
-  for (; end - s >= 8; s += 8) {
-    memcpy(&eight, s, 8);
-    odd = odd_bytes(le64toh(eight)); /* the first byte is the lowest, on any machine */
-    if (odd) return s + __builtin_ctzll(odd) / 8;
+  while (end - s >= 8) {
+    size_t n = count_plain(s);
+    s += n;
+    if (n < 8) return s;
   }
   while (s < end && is_plain((unsigned char)*s)) s++;
   return s;

@@ -48,7 +48,7 @@ local may = {
   ["bindings/modules"] = "",
 }
 local binding = parsers
-  .. " scan envelope naming paths proc http httpd secret ws link bind argv pack parse "
+  .. " scan envelope naming paths proc http httpd secret ws link bind argv pack parse write "
   .. "modules pipe watchdog witness"
 
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
