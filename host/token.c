@@ -112,32 +112,28 @@ const char *cx_token_skip_plain(const char *s, const char *end) {
 
 /* ---- Escapes -------------------------------------------------------------------------------- */
 
-/* What stands behind the backslash, and what it means. */
-static const char escapes[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
+/* What the escape with this letter stands for; 0 where there is none. */
+static const char short_escapes[128] = {
+    ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+    ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t',
+};
 
-/* The byte that the escape with this letter stands for; NULL where there is none. */
-static const char *short_escape(char letter) {
-  for (const char *e = escapes; *e; e += 2)
-    if (*e == letter) return e + 1;
-  return NULL;
+static char short_escape(char letter) {
+  unsigned char c = (unsigned char)letter;
+  return c < sizeof short_escapes ? short_escapes[c] : 0;
 }
 
+/* -1 for what is none. */
 static int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c |= 0x20;
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+  int digit = c - '0', letter = (c | 0x20) - 'a';
+  return digit >= 0 && digit < 10 ? digit : letter >= 0 && letter < 6 ? letter + 10 : -1;
 }
 
 /* The code unit of the escape \uXXXX at s; -1 where there is none. */
 static int code_unit(const char *s, const char *end) {
-  int unit = 0;
   if (end - s < 6 || s[0] != '\\' || s[1] != 'u') return -1;
-  for (int i = 2; i < 6; i++) {
-    int digit = hex_digit(s[i]);
-    if (digit < 0) return -1;
-    unit = unit << 4 | digit;
-  }
-  return unit;
+  int a = hex_digit(s[2]), b = hex_digit(s[3]), c = hex_digit(s[4]), d = hex_digit(s[5]);
+  return (a | b | c | d) < 0 ? -1 : a << 12 | b << 8 | c << 4 | d;
 }
 
 static bool is_high(int unit) { return unit >= 0xD800 && unit < 0xDC00; }
@@ -157,24 +153,26 @@ static bool read_escape(cx_tokens *t) {
   return true;
 }
 
+static char *put(char *out, unsigned byte) {
+  *out = (char)byte;
+  return out + 1;
+}
+
+static char *put_tail(char *out, unsigned c) { return put(out, 0x80 | (c & 0x3F)); }
+
 /* Surrogates are written as if they were characters. */
 static char *put_utf8(char *out, unsigned c) {
-  if (c < 0x80) {
-    *out = (char)c;
-    return out + 1;
-  }
-  size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-  for (size_t i = n - 1; i > 0; i--, c >>= 6) out[i] = (char)(0x80 | (c & 0x3F));
-  out[0] = (char)((n == 2 ? 0xC0 : n == 3 ? 0xE0 : 0xF0) | c);
-  return out + n;
+  if (c < 0x80) return put(out, c);
+  if (c < 0x800) return put_tail(put(out, 0xC0 | c >> 6), c);
+  if (c < 0x10000) return put_tail(put_tail(put(out, 0xE0 | c >> 12), c >> 6), c);
+  return put_tail(put_tail(put_tail(put(out, 0xF0 | c >> 18), c >> 12), c >> 6), c);
 }
 
 /* Writes what the escape at *s stands for, and goes behind it. */
 static char *put_escape(char *out, const char **s, const char *end) {
-  const char *byte = short_escape((*s)[1]);
-  if (byte) {
+  *out = short_escape((*s)[1]);
+  if (*out) {
     *s += 2;
-    *out = *byte;
     return out + 1;
   }
   int unit = code_unit(*s, end), low = is_high(unit) ? code_unit(*s + 6, end) : -1;
@@ -200,23 +198,41 @@ bool cx_token_read_string(cx_tokens *t, cx_span *inside, bool *escaped) {
     if (*t->s == '"') break;
     if (*t->s != '\\') return refuse_byte(t);
     *escaped = true;
-    if (!read_escape(t)) return false;
+    do
+      if (!read_escape(t)) return false;
+    while (cx_token_is_at(t, '\\'));
   }
   *inside = (cx_span){from, (size_t)(t->s++ - from)};
   return true;
 }
 
-size_t cx_token_unescape(cx_span inside, char *out) {
-  const char *s = inside.at, *end = s + inside.n, *escape;
-  char *to = out;
-  while ((escape = memchr(s, '\\', (size_t)(end - s)))) {
-    size_t n = (size_t)(escape - s);
-    memcpy(to, s, n);
-    s = escape;
-    to = put_escape(to + n, &s, end);
+/* Copies what stands before the next backslash, and goes there. There is as much room at `out` as
+ * there are bytes left, so that eight may be copied of which fewer count. */
+static char *copy_plain(char *out, const char **s, const char *end) {
+  const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+  while (end - *s >= 8) {
+    uint64_t eight;
+    memcpy(&eight, *s, 8);
+    memcpy(out, &eight, 8);
+    uint64_t other = le64toh(eight) ^ (ones * '\\'); /* a byte is 0 where a backslash is */
+    uint64_t found = (other - ones) & ~other & high; /* the lowest one is right */
+    size_t n = found ? (size_t)__builtin_ctzll(found) / 8 : 8;
+    out += n;
+    *s += n;
+    if (n < 8) return out;
   }
-  memcpy(to, s, (size_t)(end - s));
-  return (size_t)(to - out) + (size_t)(end - s);
+  while (*s < end && **s != '\\') *out++ = *(*s)++;
+  return out;
+}
+
+size_t cx_token_unescape(cx_span inside, char *out) {
+  const char *s = inside.at, *end = s + inside.n;
+  char *to = out;
+  while (s < end) {
+    to = copy_plain(to, &s, end);
+    while (s < end && *s == '\\') to = put_escape(to, &s, end);
+  }
+  return (size_t)(to - out);
 }
 
 int cx_token_unquote(cx_span literal, cx_buf *into, cx_span *text) {
