@@ -2,34 +2,12 @@
 #include "token.h"
 
 #include <endian.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "err.h"
 
 /* ---- Between words -------------------------------------------------------------------------- */
-
-bool cx_token_take_empty(cx_tokens *t, char close) {
-  cx_token_skip_space(t);
-  return cx_token_take(t, close);
-}
-
-bool cx_token_read_next(cx_tokens *t, char close, bool *more) {
-  cx_token_skip_space(t);
-  *more = cx_token_take(t, ',');
-  if (*more) cx_token_skip_space(t);
-  return *more || cx_token_take(t, close) ||
-         cx_token_refuse(t, "a comma or a closing bracket is missing");
-}
-
-bool cx_token_read_colon(cx_tokens *t) {
-  cx_token_skip_space(t);
-  if (!cx_token_take(t, ':')) return cx_token_refuse(t, "a colon is missing");
-  cx_token_skip_space(t);
-  return true;
-}
 
 bool cx_token_read_end(cx_tokens *t) {
   cx_token_skip_space(t);
@@ -46,32 +24,34 @@ bool cx_token_read_word(cx_tokens *t, const char *word) {
 
 /* ---- UTF-8 ---------------------------------------------------------------------------------- */
 
-static bool is_plain(unsigned char c) { return c >= ' ' && c < 0x80 && c != '"' && c != '\\'; }
+/* Eight bytes are looked at as one number, the first of them being the lowest, on any machine. The
+ * high bit of each byte holds the answer for it. */
+static const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
 
-/* Has the high bit of each byte set that is not plain. Behind the first of them it may be set for
- * others, too, since a subtraction borrows from the byte that follows. */
-static uint64_t odd_bytes(uint64_t eight) {
-  const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
-  uint64_t quote = eight ^ (ones * '"'), backslash = eight ^ (ones * '\\');
-  return ((quote - ones) | (backslash - ones) | (eight - ones * ' ') | eight) & high;
-}
-
-/* How many of the eight bytes at s are plain before one that is not. */
-static size_t count_plain(const char *s) {
+static uint64_t load(const char *s) {
   uint64_t eight;
   memcpy(&eight, s, 8);
-  uint64_t odd = odd_bytes(le64toh(eight)); /* the first byte is the lowest, on any machine */
-  return odd ? (size_t)__builtin_ctzll(odd) / 8 : 8;
+  return le64toh(eight);
 }
 
-/* Plain are all of ASCII but control characters, quotes and backslashes: eight are seen at once. */
-static const char *skip_plain_ascii(const char *s, const char *end) {
-  while (end - s >= 8) {
-    size_t n = count_plain(s);
-    s += n;
-    if (n < 8) return s;
+static size_t first_of(uint64_t answers) { return (size_t)__builtin_ctzll(answers) / 8; }
+
+/* The quotes, backslashes and control characters. Behind the first of them others may be named
+ * wrongly, since a subtraction that falls below zero borrows from the byte that follows. */
+static uint64_t find_special(uint64_t eight) {
+  uint64_t quote = eight ^ (ones * '"'), backslash = eight ^ (ones * '\\');
+  return ((quote - ones) | (backslash - ones) | (eight - ones * ' ')) & ~eight & high;
+}
+
+static bool is_special(unsigned char c) { return c < ' ' || c == '"' || c == '\\'; }
+
+/* The end of ASCII that stands for itself. */
+static const char *skip_ascii(const char *s, const char *end) {
+  for (; end - s >= 8; s += 8) {
+    uint64_t eight = load(s), stop = find_special(eight) | (eight & high);
+    if (stop) return s + first_of(stop);
   }
-  while (s < end && is_plain((unsigned char)*s)) s++;
+  while (s < end && (unsigned char)*s < 0x80 && !is_special((unsigned char)*s)) s++;
   return s;
 }
 
@@ -98,15 +78,39 @@ size_t cx_token_sequence(const char *text, const char *end) {
   return 0;
 }
 
+/* Skips characters of one to three bytes that stand for themselves, the first of which begins here,
+ * and stops at one that needs a closer look, or soon before it. Eight bytes are looked at without a
+ * branch for any of them, which is quick where short and long characters take turns. */
+static const char *skip_common(const char *s, const char *end) {
+  uint64_t owed = 0; /* tails, by characters that began in the eight bytes before */
+  for (; end - s >= 8; s += 8) {
+    uint64_t eight = load(s), bit6 = eight << 1, bit5 = eight << 2, bit4 = eight << 3;
+    uint64_t bit3 = eight << 4, bit2 = eight << 5, bit1 = eight << 6, bit0 = eight << 7;
+    uint64_t lead = eight & bit6 & high, tail = eight & ~bit6 & high, three = lead & bit5;
+    uint64_t wanted = owed | lead << 8 | three << 16;
+    uint64_t c0 = lead & ~(bit5 | bit4 | bit3 | bit2 | bit1); /* C0 and C1 */
+    uint64_t e0 = three & ~(bit3 | bit2 | bit1 | bit0);
+    uint64_t ed = three & bit3 & bit2 & ~bit1 & bit0;
+    uint64_t f0 = three & bit4; /* F0 to FF */
+    if (find_special(eight) | (tail ^ wanted) | c0 | e0 | ed | f0) break;
+    owed = lead >> 56 | three >> 48;
+  }
+  if (owed) do
+      s--;
+    while (is_tail((unsigned char)*s)); /* back to where the character began */
+  return s;
+}
+
 const char *cx_token_skip_plain(const char *s, const char *end) {
   for (;;) {
-    s = skip_plain_ascii(s, end);
+    s = skip_ascii(s, end);
     if (s == end || (unsigned char)*s < 0x80) return s;
-    while (s < end && (unsigned char)*s >= 0x80) {
-      size_t n = cx_token_sequence(s, end);
-      if (n == 0) return s;
-      s += n;
-    }
+    s = skip_common(s, end);
+    if (s == end || is_special((unsigned char)*s)) return s;
+    if ((unsigned char)*s < 0x80) continue;
+    size_t n = cx_token_sequence(s, end);
+    if (n == 0) return s;
+    s += n;
   }
 }
 
@@ -209,14 +213,11 @@ bool cx_token_read_string(cx_tokens *t, cx_span *inside, bool *escaped) {
 /* Copies what stands before the next backslash, and goes there. There is as much room at `out` as
  * there are bytes left, so that eight may be copied of which fewer count. */
 static char *copy_plain(char *out, const char **s, const char *end) {
-  const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
   while (end - *s >= 8) {
-    uint64_t eight;
-    memcpy(&eight, *s, 8);
-    memcpy(out, &eight, 8);
-    uint64_t other = le64toh(eight) ^ (ones * '\\'); /* a byte is 0 where a backslash is */
-    uint64_t found = (other - ones) & ~other & high; /* the lowest one is right */
-    size_t n = found ? (size_t)__builtin_ctzll(found) / 8 : 8;
+    memcpy(out, *s, 8);
+    uint64_t other = load(*s) ^ (ones * '\\'); /* a byte is 0 where a backslash is */
+    uint64_t found = (other - ones) & ~other & high;
+    size_t n = found ? first_of(found) : 8;
     out += n;
     *s += n;
     if (n < 8) return out;
@@ -247,7 +248,6 @@ int cx_token_unquote(cx_span literal, cx_buf *into, cx_span *text) {
 
 /* ---- Numbers: their form -------------------------------------------------------------------- */
 
-enum { SURE_DIGITS = 19 };                   /* that many always fit 64 bits */
 static const int64_t far = 1000000000000000; /* beyond the digits of any text */
 
 static bool is_digit(const cx_tokens *t) { return t->s < t->end && *t->s >= '0' && *t->s <= '9'; }
@@ -300,16 +300,6 @@ bool cx_token_read_number(cx_tokens *t, cx_number *number) {
 
 /* ---- Numbers: their value ------------------------------------------------------------------- */
 
-static bool to_integer(uint64_t digits, bool negative, int64_t *value) {
-  if (digits > (uint64_t)INT64_MAX + negative) return false;
-  *value = (int64_t)(negative ? 0 - digits : digits);
-  return true;
-}
-
-bool cx_number_integer(const cx_number *number, int64_t *value) {
-  return number->count <= SURE_DIGITS && to_integer(number->digits, number->negative, value);
-}
-
 /* 767 digits tell any double from its neighbours' middle (IEEE 754, binary64). Of those behind,
  * only whether one is not zero matters. */
 enum { KEPT = 800 };
@@ -318,7 +308,7 @@ enum { KEPT = 800 };
 typedef struct {
   size_t count;
   int64_t exponent;
-  char digits[KEPT + 1];
+  char digits[KEPT + 8]; /* with room for an exponent behind them */
 } decimal;
 
 static void make_decimal(const cx_number *number, decimal *d) {
@@ -348,20 +338,24 @@ bool cx_number_value(const cx_number *number, int64_t *value) {
   decimal d;
   uint64_t digits = 0;
   make_decimal(number, &d);
-  if (d.exponent < 0 || (int64_t)d.count + d.exponent > SURE_DIGITS) return false;
+  if (d.exponent < 0 || (int64_t)d.count + d.exponent > CX_SURE_DIGITS) return false;
   for (size_t i = 0; i < d.count; i++) digits = digits * 10 + (uint64_t)(d.digits[i] - '0');
   for (int64_t i = 0; i < d.exponent; i++) digits *= 10;
-  return to_integer(digits, number->negative, value);
+  return cx_number_fits(digits, number->negative, value);
 }
 
 /* A whole number and an exponent, so that no locale's point is needed. */
 static double slow_real(const cx_number *number) {
   decimal d;
-  char text[KEPT + 32];
   make_decimal(number, &d);
   int64_t exponent = d.exponent > 9999 ? 9999 : d.exponent < -9999 ? -9999 : d.exponent;
-  snprintf(text, sizeof text, "%.*se%" PRId64, (int)d.count, d.digits, exponent);
-  double value = d.count > 0 ? strtod(text, NULL) : 0;
+  char *s = d.digits + d.count, *digits = s + 6;
+  *s++ = 'e';
+  *s = exponent < 0 ? '-' : '+';
+  if (exponent < 0) exponent = -exponent;
+  *digits = '\0';
+  for (; digits > s + 1; exponent /= 10) *--digits = (char)('0' + exponent % 10);
+  double value = d.count > 0 ? strtod(d.digits, NULL) : 0;
   return number->negative ? -value : value;
 }
 
@@ -370,7 +364,7 @@ double cx_number_real(const cx_number *number) {
                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
   int64_t exponent = number->exponent - (int64_t)number->places;
-  bool is_exact = number->count <= SURE_DIGITS && number->digits <= UINT64_C(1) << 53;
+  bool is_exact = number->count <= CX_SURE_DIGITS && number->digits <= UINT64_C(1) << 53;
   if (!is_exact || exponent < -22 || exponent > 22) return slow_real(number);
   /* Both are exact, so that the result is rounded once, as it should be. */
   double value = (double)number->digits;

@@ -42,7 +42,9 @@ static inline bool cx_token_is_space(char c) {
 }
 
 static inline void cx_token_skip_space(cx_tokens *t) {
-  while (t->s < t->end && (unsigned char)*t->s <= ' ' && cx_token_is_space(*t->s)) t->s++;
+  const char *s = t->s;
+  while (s < t->end && cx_token_is_space(*s)) s++;
+  t->s = s;
 }
 
 static inline bool cx_token_is_at(const cx_tokens *t, char c) {
@@ -57,13 +59,27 @@ static inline bool cx_token_take(cx_tokens *t, char c) {
 }
 
 /* Behind a bracket that opens: takes the one that closes, if the container is empty. */
-bool cx_token_take_empty(cx_tokens *t, char close);
+static inline bool cx_token_take_empty(cx_tokens *t, char close) {
+  cx_token_skip_space(t);
+  return cx_token_take(t, close);
+}
 
 /* Behind a value in a container: takes a comma, so that `more` must follow, or the bracket. */
-bool cx_token_read_next(cx_tokens *t, char close, bool *more);
+static inline bool cx_token_read_next(cx_tokens *t, char close, bool *more) {
+  cx_token_skip_space(t);
+  *more = cx_token_take(t, ',');
+  if (*more) cx_token_skip_space(t);
+  return *more || cx_token_take(t, close) ||
+         cx_token_refuse(t, "a comma or a closing bracket is missing");
+}
 
 /* Between a name and its value. */
-bool cx_token_read_colon(cx_tokens *t);
+static inline bool cx_token_read_colon(cx_tokens *t) {
+  cx_token_skip_space(t);
+  if (!cx_token_take(t, ':')) return cx_token_refuse(t, "a colon is missing");
+  cx_token_skip_space(t);
+  return true;
+}
 
 /* Behind the outermost value: nothing but white space is left. */
 bool cx_token_read_end(cx_tokens *t);
@@ -108,8 +124,18 @@ typedef struct cx_number {
 
 bool cx_token_read_number(cx_tokens *t, cx_number *number);
 
+/* An integer of 64 bits by its size and sign; false where it is none. */
+static inline bool cx_number_fits(uint64_t size, bool negative, int64_t *value) {
+  *value = (int64_t)(negative ? 0 - size : size);
+  return size <= (uint64_t)INT64_MAX + negative;
+}
+
+enum { CX_SURE_DIGITS = 19 }; /* that many always fit 64 bits without a sign */
+
 /* The integer that is_whole says it is; false where it takes more than 64 bits. */
-bool cx_number_integer(const cx_number *number, int64_t *value);
+static inline bool cx_number_integer(const cx_number *number, int64_t *value) {
+  return number->count <= CX_SURE_DIGITS && cx_number_fits(number->digits, number->negative, value);
+}
 
 /* The integer of 64 bits that it is by its value, as 1, 1.0 and 10e-1 are one; false where it is
  * none. */

@@ -142,6 +142,78 @@ static void test_sequences(void) {
   CHECK(wrong == 0, "%zu sequences are not what they are", wrong);
 }
 
+/* What cx_token_skip_plain() says, found by looking at one character after the other. */
+static size_t plain_length(const char *s, size_t n) {
+  size_t at = 0;
+  while (at < n) {
+    unsigned char c = (unsigned char)s[at];
+    if (c < ' ' || c == '"' || c == '\\') break;
+    char four[4] = {0};
+    memcpy(four, s + at, n - at < 4 ? n - at : 4);
+    size_t length = c < 0x80 ? 1 : defined((const unsigned char *)four);
+    if (length == 0 || length > n - at) break;
+    at += length;
+  }
+  return at;
+}
+
+/* Short and long characters in turns, and now and then something that is none. */
+static void test_mixtures(void) {
+  static const char *const pieces[] = {"a",
+                                       "bc",
+                                       "12345678",
+                                       "\xC2\x80",
+                                       "\xC3\xA4",
+                                       "\xDF\xBF",
+                                       "\xE0\xA0\x80",
+                                       "\xE3\x81\x82",
+                                       "\xE4\xB8\x80",
+                                       "\xED\x9F\xBF",
+                                       "\xEE\x80\x80",
+                                       "\xEF\xBF\xBF",
+                                       "\xF0\x90\x80\x80",
+                                       "\xF4\x8F\xBF\xBF",
+                                       "\x7F",
+                                       " ",
+                                       "!",
+                                       "#",
+                                       "[",
+                                       "]"};
+  static const char *const odd[] = {"\"",
+                                    "\\",
+                                    "\x1F",
+                                    "\x80",
+                                    "\xBF",
+                                    "\xC0\x80",
+                                    "\xC1\xBF",
+                                    "\xC3",
+                                    "\xC3\xC3\xA4",
+                                    "\xE0\x9F\xBF",
+                                    "\xED\xA0\x80",
+                                    "\xE3\x81",
+                                    "\xE3\x81\x82\x82",
+                                    "\xF0\x8F\xBF\xBF",
+                                    "\xF4\x90\x80\x80",
+                                    "\xF8\x88\x80\x80\x80",
+                                    "\xFF",
+                                    "\xE3\xE3\x81\x82"};
+  const size_t kinds = sizeof pieces / sizeof *pieces, faults_kinds = sizeof odd / sizeof *odd;
+  size_t wrong = 0;
+  srand(3);
+  for (int round = 0; round < 300000; round++) {
+    char text[64] = "";
+    size_t first = (size_t)rand() % kinds, spread = 1 + (size_t)rand() % 6;
+    while (strlen(text) < 40)
+      strcat(text, rand() % 15 == 0 ? odd[(size_t)rand() % faults_kinds]
+                                    : pieces[(first + (size_t)rand() % spread) % kinds]);
+    size_t n = strlen(text) - (size_t)rand() % 10;
+    char *own = exactly(text, n);
+    wrong += (size_t)(cx_token_skip_plain(own, own + n) - own) != plain_length(own, n);
+    free(own);
+  }
+  CHECK(wrong == 0, "%zu mixtures are read wrongly", wrong);
+}
+
 static const struct {
   const char *text, *meaning;
   size_t n; /* of the meaning; 0: strlen */
@@ -320,6 +392,7 @@ int main(void) {
   for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) test_fault(i);
   for (size_t before = 0; before < 40; before++) test_bytes(before);
   test_sequences();
+  test_mixtures();
   for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) test_string(i);
   for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) test_integer(i);
   test_reals();
