@@ -303,6 +303,7 @@ torture: deps ## every system call of a lifecycle hook fails, every signal comes
 
 # ---- Run ------------------------------------------------------------------------------------------
 bench: deps ## measures start-up, children, parsing
+	$(call need,lua-cjson)
 	@$(MAKE) --no-print-directory all
 	@$(RUN) $(BUILD)/codex-lua tests/bench/run.lua
 
