@@ -272,18 +272,21 @@ valgrind: deps ## C tests and the specs of the spine under valgrind
 	  SPEC_TIMEOUT=3600
 
 FUZZ_SECONDS ?= 30
-FUZZED       := lines json scan parse rpc
+FUZZED       := lines json scan parse rpc http ws
 PARSERS      := $(patsubst %,host/%.c,lines token json scan rpc envelope buf err) \
                 $(patsubst %,bindings/%.c,json parse write bind)
+# What a target is built of, where that is not the parsers.
+FUZZ_OF_http := $(patsubst %,host/%.c,http buf err) -lcurl -luv
+FUZZ_OF_ws   := $(patsubst %,host/%.c,ws socket platform buf err) -lwebsockets -luv
+FUZZ_OF       = $(or $(FUZZ_OF_$(1)),$(PARSERS) -lcjson -llua5.4)
 fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each; FUZZED=scan for one
 	$(call need,clang libclang-rt-dev)
 	@mkdir -p $(BUILD)/fuzz
-	@for t in $(FUZZED); do \
-	  mkdir -p $(BUILD)/fuzz/$$t.corpus && \
+	@$(foreach t,$(FUZZED),mkdir -p $(BUILD)/fuzz/$(t).corpus && \
 	  clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DIALECT) \
-	    -o $(BUILD)/fuzz/$$t tests/fuzz/$${t}_fuzz.c $(PARSERS) -lcjson -llua5.4 && \
-	  $(BUILD)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
-	    -artifact_prefix=$(BUILD)/fuzz/$$t- $(BUILD)/fuzz/$$t.corpus || exit 1; done
+	    -o $(BUILD)/fuzz/$(t) tests/fuzz/$(t)_fuzz.c $(call FUZZ_OF,$(t)) && \
+	  $(BUILD)/fuzz/$(t) -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=$(BUILD)/fuzz/$(t)- $(BUILD)/fuzz/$(t).corpus &&) true
 
 differential: deps ## mutated messages to Codex and through the launcher; MUTANTS=100000 SEED=1
 	@$(MAKE) --no-print-directory all

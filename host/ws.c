@@ -146,36 +146,7 @@ static int refuse(cx_ws_peer *peer, int code, const char *reason) {
   return -1;
 }
 
-/* ---- Messages in ---------------------------------------------------------------------------- */
-
-static int receive(cx_ws_peer *peer, const char *data, size_t n) {
-  cx_ws *ws = peer->ws;
-  if (peer->closing) return 0;
-  if (lws_frame_is_binary(peer->wsi))
-    return refuse(peer, CX_WS_UNACCEPTABLE, "only text messages are taken");
-  if (n > ws->message_limit - peer->in.len)
-    return refuse(peer, CX_WS_TOO_LARGE, "the message is too long");
-  if (cx_buf_add(&peer->in, data, n) != 0) return refuse(peer, CX_WS_INTERNAL, "out of memory");
-  if (!lws_is_final_fragment(peer->wsi)) return 0;
-  ws->events.on_message(ws->user, peer, cx_buf_bytes(&peer->in), peer->in.len);
-  if (peer->in.cap > KEPT_SIZE)
-    cx_buf_free(&peer->in);
-  else
-    cx_buf_drop(&peer->in, peer->in.len);
-  return 0;
-}
-
-/* The other side has begun to close; its code and reason as they came. */
-static void note_close(cx_ws_peer *peer, const unsigned char *data, size_t n) {
-  if (peer->closing) return;
-  peer->closing = peer->leaving = true;
-  if (n < 2)
-    set_reason(peer, CX_WS_NO_CODE, NULL, 0);
-  else
-    set_reason(peer, data[0] << 8 | data[1], data + 2, n - 2);
-}
-
-/* ---- Messages out --------------------------------------------------------------------------- */
+/* ---- Text ----------------------------------------------------------------------------------- */
 
 static size_t sequence_length(const unsigned char *s, size_t n) {
   size_t length = *s < 0x80 ? 1 : *s < 0xC2 ? 0 : *s < 0xE0 ? 2 : *s < 0xF0 ? 3 : *s < 0xF5 ? 4 : 0;
@@ -198,6 +169,41 @@ static bool is_utf8(const char *text, size_t n) {
   }
   return true;
 }
+
+/* ---- Messages in ---------------------------------------------------------------------------- */
+
+/* libwebsockets looks at the text, too, but not whether it ends where the message does when its
+ * last frame is empty. */
+static int receive(cx_ws_peer *peer, const char *data, size_t n) {
+  cx_ws *ws = peer->ws;
+  if (peer->closing) return 0;
+  if (lws_frame_is_binary(peer->wsi))
+    return refuse(peer, CX_WS_UNACCEPTABLE, "only text messages are taken");
+  if (n > ws->message_limit - peer->in.len)
+    return refuse(peer, CX_WS_TOO_LARGE, "the message is too long");
+  if (cx_buf_add(&peer->in, data, n) != 0) return refuse(peer, CX_WS_INTERNAL, "out of memory");
+  if (!lws_is_final_fragment(peer->wsi)) return 0;
+  if (!is_utf8(cx_buf_bytes(&peer->in), peer->in.len))
+    return refuse(peer, CX_WS_NOT_UTF8, "the message is not UTF-8");
+  ws->events.on_message(ws->user, peer, cx_buf_bytes(&peer->in), peer->in.len);
+  if (peer->in.cap > KEPT_SIZE)
+    cx_buf_free(&peer->in);
+  else
+    cx_buf_drop(&peer->in, peer->in.len);
+  return 0;
+}
+
+/* The other side has begun to close; its code and reason as they came. */
+static void note_close(cx_ws_peer *peer, const unsigned char *data, size_t n) {
+  if (peer->closing) return;
+  peer->closing = peer->leaving = true;
+  if (n < 2)
+    set_reason(peer, CX_WS_NO_CODE, NULL, 0);
+  else
+    set_reason(peer, data[0] << 8 | data[1], data + 2, n - 2);
+}
+
+/* ---- Messages out --------------------------------------------------------------------------- */
 
 /* Writes the next frame of the first message. Negative when the connection is lost. */
 static int write_frame(cx_ws_peer *peer) {

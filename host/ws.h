@@ -18,6 +18,7 @@ enum cx_ws_code {
   CX_WS_NORMAL = 1000,
   CX_WS_GOING_AWAY = 1001,
   CX_WS_UNACCEPTABLE = 1003,
+  CX_WS_NOT_UTF8 = 1007,
   CX_WS_TOO_LARGE = 1009,
   CX_WS_INTERNAL = 1011,
   CX_WS_NO_CODE = 1005, /* closed properly, without a code */

@@ -248,6 +248,21 @@ describe("codex.ws", function()
     assert.equal(0, #seen)
   end)
 
+  it("takes no message that ends within a character, be its last frame empty", function()
+    for _, pieces in ipairs { { "a\xC3", "" }, { "a", "\xE2\x82", "" }, { "\xF0\x9F", "\x98" } } do
+      local server <close>, seen = listener() -- luacheck: ignore 211
+      local c <close> = connect()
+      for i, piece in ipairs(pieces) do
+        c:raw(client.frame(i == 1 and 1 or 0, piece, { fin = i == #pieces }))
+      end
+      local text, code = c:receive()
+      assert.same({ nil, 1007 }, { text, code })
+      c:close()
+      seen.wait()
+      assert.equal(0, #seen)
+    end
+  end)
+
   it("does not send what is not UTF-8", function()
     local sent = {}
     local server <close> = listen(function(connection) -- luacheck: ignore 211
