@@ -40,13 +40,18 @@ static void to_embedder(void *user, cx_log_level level, const char *line) {
   host->on_log(host->log_user, cx_log_level_name(level), line);
 }
 
-/* A callback that no task stands behind raised an error: it is said, and the script has failed. */
 void cx__host_fail(cx_env *env, const char *message) {
   cx_host *host = (cx_host *)env;
   if (host->exiting) return; /* os.exit unwinds as an error */
   host->failed = true;
   cx__set_error(host, CX_ESCRIPT, message);
   cx_log_write(&host->log, CX_LOG_ERROR, "%s", message);
+}
+
+/* A callback that no task stands behind raised an error. */
+static void on_failure(cx_env *env, const char *message) {
+  ((cx_host *)env)->failures++;
+  cx__host_fail(env, message);
 }
 
 /* ---- Interrupts ------------------------------------------------------------------------------ */
@@ -123,7 +128,7 @@ static int open_state(cx_host *host) {
   lua_atpanic(L, cx__state_panic);
   lua_setwarnf(L, on_warning, host);
   host->env.log = &host->log;
-  host->env.on_failure = cx__host_fail;
+  host->env.on_failure = on_failure;
   cx_bind_open(L, &host->env);
   return cx__protect(host, cx__state_fill, host, 0, 0);
 }

@@ -179,6 +179,14 @@ static int host_fail(lua_State *L) {
   return 0;
 }
 
+/* failures() -> how many callbacks have raised an error so far, and the text of what failed last */
+static int host_failures(lua_State *L) {
+  const cx_host *host = (const cx_host *)cx_bind_env(L);
+  lua_pushinteger(L, host->failures);
+  lua_pushstring(L, cx_host_error(host));
+  return 2;
+}
+
 static void add_handle(uv_handle_t *handle, void *arg) {
   lua_State *L = arg;
   const cx_host *host = (const cx_host *)cx_bind_env(L);
@@ -197,7 +205,7 @@ static int host_handles(lua_State *L) {
 static int open_host(lua_State *L) {
   const cx_host *host = (const cx_host *)cx_bind_env(L);
   static const luaL_Reg functions[] = {
-      {"fail", host_fail}, {"handles", host_handles}, {NULL, NULL}};
+      {"fail", host_fail}, {"failures", host_failures}, {"handles", host_handles}, {NULL, NULL}};
   luaL_newlib(L, functions);
   lua_pushstring(L, host->paths.data);
   lua_setfield(L, -2, "data_dir");

@@ -52,6 +52,7 @@ struct cx_host {
   pthread_t thread; /* that opened it */
   cx_phase phase;
   bool exiting, failed, closing;
+  unsigned failures;    /* how many callbacks have raised an error */
   int depth;            /* how many of our functions are being called */
   uint64_t patience_ms; /* for each half of the end */
   bool is_late;         /* the deadline has passed */
@@ -79,7 +80,7 @@ int cx__state_traceback(lua_State *L);
 /* Says what was raised where nothing catches it; Lua then ends the program. */
 int cx__state_panic(lua_State *L);
 
-/* A callback that no task stands behind raised an error: it is said, and the script has failed. */
+/* Something went wrong that nobody waits for: it is said, and the script has failed. */
 void cx__host_fail(cx_env *env, const char *message);
 
 #endif

@@ -276,6 +276,21 @@ describe("a hook that fails", function()
     { "returns nonsense", "return function() return 42 end", "returned a number" },
     { "has a `when` that throws", [[return { when = function() error("w", 0) end,
         run = function() end }]], "w" },
+    { "leaves a task that fails", [[return function()
+        require("codex").spawn(function() error("lost", 0) end)
+      end]], "lost" },
+    { "leaves a task that leaves one that fails", [[local spawn = require("codex").spawn
+        local function leave(n)
+          if n == 0 then error("lost", 0) end
+          spawn(leave, n - 1)
+        end
+        return function() leave(9) end]], "lost" },
+    { "does not look how its task has ended", [[return function()
+        require("codex").spawn(error, "lost")
+        require("codex").sleep(0.01)
+      end]], "lost" },
+    { "starts a task that fails as it is read in", [[require("codex").spawn(error, "lost")
+        return function() end]], "lost" },
     { "is no Lua", "return {", "expected" },
     { "is no hook", "return 42", "it must return a hook" },
     { "has an unknown member", "return { rum = 1, run = function() end }", "rum" },
@@ -344,6 +359,36 @@ describe("a hook that fails", function()
     local out = answer("stop", closed, nil, function(payload) payload.stop_hook_active = true end)
     assert.is_nil(out.decision)
     assert.is_false(out.continue)
+  end)
+
+  it("with what it has left refuses as well, while there is no answer yet", function()
+    local leaves = [[return { fail = %q, run = function()
+      require("codex").spawn(function()
+        require("codex").sleep(0.01)
+        error("lost", 0)
+      end)
+    end }]]
+    local waits = [[return function() require("codex").sleep(0.2) return "allow" end]]
+    local _, reply, outcomes = answer("pre_tool_use", { leaves:format "closed", waits })
+    assert.truthy(reply.refusal:find("hook 'h1' failed: a task that it started failed: lost", 1,
+      true))
+    assert.same({ false, true }, { outcomes[1].ok, outcomes[2].ok })
+    _, reply, outcomes = answer("pre_tool_use", { leaves:format "open", waits })
+    assert.is_nil(reply.refusal)
+    assert.is_false(outcomes[1].ok)
+  end)
+
+  it("does not when it knows itself that a task of its has failed", function()
+    local _, reply, outcomes = answer("pre_tool_use", [[return function()
+      local codex = require "codex"
+      local task = codex.spawn(error, "lost")
+      codex.spawn(function() pcall(task.join, task) end)
+      local late = codex.spawn(error, "lost")
+      codex.sleep(0.01)
+      pcall(late.join, late)
+    end]])
+    assert.is_nil(reply.refusal)
+    assert.is_true(outcomes[1].ok)
   end)
 
   it("has not the answers of the others undone", function()
@@ -468,6 +513,20 @@ describe("codex-lua hook", function()
     assert.equal(1, #result.log)
     assert.same({ "h1", true, "lifecycle", "pre_tool_use" },
       { result.log[1].hook, result.log[1].ok, result.log[1].route, result.log[1].type })
+  end)
+
+  it("refuses when a callback of a hook fails", function()
+    local result = run({ [[return function()
+      local timer = require("luv").new_timer()
+      timer:start(1, 0, function()
+        timer:close()
+        error "lost"
+      end)
+      require("codex").sleep(0.2)
+    end]] }, payload)
+    is_denied(result, "hook 'h1' failed: a callback failed while it ran: ")
+    assert.truthy(result.stderr:find("lost", 1, true))
+    assert.is_false(result.log[1].ok)
   end)
 
   it("gives a reason and nothing else, whatever hooks print; --show has that follow", function()

@@ -219,6 +219,43 @@ describe("codex-lua notify", function()
     assert.is_true(by_name["7-good"].ok)
   end)
 
+  it("fails with what hooks have left: tasks that nobody joins, and callbacks", function()
+    hook_file("1-task.lua", [[return function()
+      require("codex").spawn(function() error "one is lost" end)
+    end]])
+    hook_file("2-later.lua", [[return function()
+      require("codex").spawn(function()
+        require("codex").sleep(0.01)
+        error "two is lost"
+      end)
+    end]])
+    hook_file("3-waits.lua", "return function() require('codex').sleep(0.3) end")
+    local result = run { (payload()) }
+    assert.equal(1, result.code)
+    local entries = log()
+    assert.same({ false, false, true }, { entries[1].ok, entries[2].ok, entries[3].ok })
+    for i, what in ipairs { "1%-task: [^\n]*one", "2%-later: [^\n]*two" } do
+      assert.matches("codex%-lua notify: " .. what .. " is lost", result.stderr)
+      assert.matches("a task that it started failed: .* is lost$", entries[i].why)
+    end
+  end)
+
+  it("fails with a hook whose callback does", function()
+    hook_file("a.lua", [[return function()
+      local timer = require("luv").new_timer()
+      timer:start(1, 0, function()
+        timer:close()
+        error "it is lost"
+      end)
+      require("codex").sleep(0.2)
+    end]])
+    local result = run { (payload()) }
+    assert.equal(1, result.code)
+    assert.matches("codex%-lua notify: a: a callback failed while it ran: .* is lost",
+      result.stderr)
+    assert.is_false(log()[1].ok)
+  end)
+
   it("refuses a notify.d that others may write, and a hook, and says so", function()
     hook_file("a.lua", recorder())
     local folder = dir .. "/config/codex-lua/notify.d"
@@ -782,6 +819,22 @@ describe("--chain", function()
     local last = log()[#log()]
     assert.same({ false, "chain: " .. chained }, { last.ok, last.hook })
     assert.matches("interrupted", last.why)
+  end)
+
+  it("writes down what a hook has left that fails meanwhile", function()
+    hook_file("a.lua", [[return function()
+      require("codex").spawn(function()
+        require("codex").sleep(0.01)
+        error "it is lost"
+      end)
+    end]])
+    local program_before = executable("before", "sleep 0.3\n")
+    local result = run { "--chain", json.encode { program_before }, (payload()) }
+    assert.equal(1, result.code)
+    assert.matches("it is lost", result.stderr)
+    local entries = log()
+    assert.same({ true, false, true }, { entries[1].ok, entries[2].ok, entries[3].ok })
+    assert.matches("it is lost", entries[2].why)
   end)
 
   it("calls it where nothing can be written", function()

@@ -157,6 +157,26 @@ describe("the safe answer", function()
     refused({ when, yes }, "^failed")
   end)
 
+  it("is given when a task of a policy fails that nobody joins", function()
+    local function leaves(seconds)
+      return { name = "leaves", decide = function()
+        codex.spawn(function()
+          codex.sleep(seconds)
+          error("lost", 0)
+        end)
+        codex.sleep(0)
+      end }
+    end
+    local slow_yes = { name = "slow yes", decide = function()
+      codex.sleep(0.2)
+      return "accept"
+    end }
+    for _, list in ipairs { { leaves(0), yes }, { leaves(0.05), slow_yes } } do
+      local record = refused(list, "^failed: a task that it started failed: lost$")
+      assert.equal("leaves", record.policy)
+    end
+  end)
+
   it("is given when a policy waits too long", function()
     local record
     assert.is_true(seconds_of(function()

@@ -57,6 +57,8 @@ local function finish(task, ok, ...)
   task._cancelled = not ok and task._cancel ~= nil and rawequal(..., task._cancel)
   if not ok and not task._cancelled and not task._owned and (...) ~= host.exit then
     failed[task], task._unheard = true, true
+    local limit = task._limit
+    if limit and limit.failed and #task._joiners == 0 then limit:failed(task) end
   end
   for _, resume in ipairs(task._joiners) do resume() end
   task._joiners = nil
@@ -381,12 +383,23 @@ function M.spawn(fn, ...)
 end
 
 --- Puts the running task, and the tasks that it starts from now on, under a limit, which is told
---- when one of them begins and ceases to run.
----@param limit { enter: fun(self: table), leave: fun(self: table) }
+--- when one of them begins and ceases to run, and when one has failed that nobody waits for.
+---@param limit { enter: fun(self: table), leave: fun(self: table), failed?: fun(self: table,
+---  task: codex.Task) }
 function M.limited(limit)
   current._limit = limit
   core.limit(current._co)
   limit:enter()
+end
+
+--- Why a task has failed, with the traceback, where nobody has heard of that by now; whoever asks
+--- has, and it does not report itself any more.
+---@param task codex.Task
+---@return string?
+function M.unheard(task)
+  if not failed[task] then return nil end
+  failed[task], task._unheard = nil, nil
+  return task._traceback
 end
 
 --- The task that runs has no limit any more.

@@ -22,6 +22,7 @@ local M = {}
 M.WATCHDOG = 124
 
 local GRACE = 1 -- seconds that a cancelled task has to end
+local TEXT_LIMIT = 4096 -- bytes of what somebody else's code says is wrong
 
 local held = 0 -- nanoseconds that guarded code has kept the loop from turning
 
@@ -44,6 +45,31 @@ function Job:leave()
   core.deadline(nil)
   local spent = uv.hrtime() - self.entered
   held, self.own = held + spent, self.own + spent
+end
+
+local function without_traceback(text)
+  return ((text:match "^(.-)\nstack traceback:" or text):sub(1, TEXT_LIMIT))
+end
+
+--- A task that it started has failed, and nobody waits for that.
+function Job:failed(task) table.insert(self.orphans, task) end
+
+--- What has gone wrong since it was asked last of what the function has started, and nobody else
+--- has heard: why its tasks have failed, and that a callback has. Which function a callback is from
+--- is not known: all that run, or have left something, have failed then.
+local function failures_of(job)
+  local list, orphans = {}, job.orphans
+  job.orphans = {}
+  for _, task in ipairs(orphans) do
+    local text = async.unheard(task)
+    if text then list[#list + 1] = "a task that it started failed: " .. without_traceback(text) end
+  end
+  local count, last = host.failures()
+  if count > job.failures then
+    list[#list + 1] = "a callback failed while it ran: " .. without_traceback(last)
+  end
+  job.failures = count
+  if #list > 0 then return table.concat(list, "; ") end
 end
 
 local function work(job, fn, ...)
@@ -112,8 +138,6 @@ function M.without_stalling(seconds, handler, fn, ...)
   return true, table.unpack(values, 1, values.n)
 end
 
-local TEXT_LIMIT = 4096 -- bytes of what somebody else's code says is wrong
-
 --- A value as a bounded text. Its metamethods may run: it is to be called under a limit.
 ---@param value any
 ---@return string
@@ -140,6 +164,7 @@ function M.safely(fn, ...) return passed(pcall(fn, ...)) end
 ---@field timed_out? boolean
 ---@field err? any what it raised
 ---@field n? integer of the values that it returned, which are at 1, 2, ...
+---@field late? fun(): string? why what it has left has failed since
 
 local function wait_for(job)
   while not job.values do
@@ -154,6 +179,9 @@ end
 --- Runs a function for at most so long and says how it went. It returns at the latest a second
 --- after its time. What the function returns later than that does not count, whatever held it up
 --- but for other guarded code.
+---
+--- The function has failed as well when a task fails that it has started, and that nobody joins, or
+--- a callback: until it has returned, and what was ready to run then has run.
 ---@async
 ---@param name string what runs, for the log
 ---@param seconds number
@@ -162,7 +190,7 @@ end
 ---@return codex.Outcome
 function M.run(name, seconds, fn, ...)
   local job = setmetatable({ name = name, last = uv.hrtime() + math.ceil(seconds * 1e9),
-    held = held, own = 0, ended = async.signal() }, Job)
+    held = held, own = 0, ended = async.signal(), orphans = {}, failures = host.failures() }, Job)
   job.task = async.spawn(work, job, fn, ...)
   do
     local guard <close> = setmetatable({}, { -- luacheck: ignore 211
@@ -170,11 +198,15 @@ function M.run(name, seconds, fn, ...)
     })
     wait_for(job)
     if not job.values then job.expired = true end
+    if not job.expired then async.sleep(0) end -- tasks and callbacks that are ready go first
   end
   if job.expired then return { timed_out = true } end
   local values = job.values
   if not values[1] then return { err = values[2] == nil and "nil" or values[2] } end
-  return { n = values.n - 1, table.unpack(values, 2, values.n) }
+  local problem = failures_of(job)
+  if problem then return { err = problem } end
+  return { n = values.n - 1, late = function() return failures_of(job) end,
+    table.unpack(values, 2, values.n) }
 end
 
 return M

@@ -204,6 +204,8 @@ local function call(hook, event)
   return "failed", "what it returned: " .. guard.text(plain)
 end
 
+local left = setmetatable({}, { __mode = "k" }) -- what hears of what a hook has left, by outcome
+
 --- Runs one hook with this event.
 ---@async
 ---@param hook codex.Hook
@@ -223,8 +225,24 @@ function M.run(hook, event, limit)
     outcome.why = got[2]
   else
     outcome.ok, outcome.skipped, outcome.value = true, got[1] == "skipped" or nil, got[2]
+    left[outcome] = got.late
   end
   return outcome
+end
+
+--- Has outcomes say how it went with what hooks have left, too: tasks that have failed since.
+---@param outcomes codex.HookOutcome[]
+---@return codex.HookOutcome[] those that are failures now, and were none
+function M.settle(outcomes)
+  local changed = {}
+  for _, outcome in ipairs(outcomes) do
+    local why = outcome.ok and left[outcome] and left[outcome]()
+    if why then
+      outcome.ok, outcome.skipped, outcome.value, outcome.why = false, nil, nil, why
+      changed[#changed + 1] = outcome
+    end
+  end
+  return changed
 end
 
 --- Runs, side by side, the hooks that want this event.
@@ -238,7 +256,9 @@ function M.run_all(hooks, event)
     if hook:wants(event) then wanted[#wanted + 1] = hook end
   end
   if #wanted == 1 then return { M.run(wanted[1], event) } end
-  return (async.map(wanted, function(hook) return M.run(hook, event) end))
+  local outcomes = async.map(wanted, function(hook) return M.run(hook, event) end)
+  M.settle(outcomes)
+  return outcomes
 end
 
 return M

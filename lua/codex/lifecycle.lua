@@ -183,6 +183,7 @@ function Run:run_one(hook)
   end
   outcome.value = nil
   table.insert(self.outcomes, outcome)
+  self.hooks[outcome] = hook
   if answer and not outcome.skipped then self.verdict:add(hook.name, answer) end
 end
 
@@ -216,6 +217,9 @@ function Run:run_all(all)
   for i, hook in ipairs(wanted) do
     self:say(hook.name, is_any_closed(self, wanted, i))
     self:run_one(hook)
+  end
+  for _, outcome in ipairs(hooks.settle(self.outcomes)) do
+    self.verdict:fail(outcome.hook, outcome.why, self:is_closed(self.hooks[outcome]))
   end
 end
 
@@ -253,7 +257,7 @@ function M.run(text, opts)
   local seconds, last = M.margins(M.limit(event.type, opts.limit))
   local run = setmetatable({
     opts = opts, text = text, event = event, verdict = verdict.new(event), outcomes = {},
-    last = last, deadline = uv.hrtime() / 1e9 + seconds,
+    hooks = {}, last = last, deadline = uv.hrtime() / 1e9 + seconds,
   }, Run)
   run:say("hook", run:is_closed())
   local all, problems = load_hooks(opts.files)

@@ -370,7 +370,9 @@ function M.deliver(event, opts)
   if opts.told then opts.told() end
   if opts.chain then
     local chained = M.chain(opts.chain, event)
-    M.write_down(event, { chained })
+    local failed = hook.settle(outcomes)
+    table.insert(failed, chained)
+    M.write_down(event, failed)
     table.insert(outcomes, chained)
   end
   return outcomes

@@ -162,7 +162,7 @@ function M.load(path, kind, make)
     return nil, E.new(kind, ("%s: was not read in within %g seconds"):format(path, LOAD_TIMEOUT))
   end
   if outcome[1] then return outcome[2] end
-  return nil, E.new(kind, ("%s: %s"):format(path, outcome[2]))
+  return nil, E.new(kind, ("%s: %s"):format(path, outcome.err or outcome[2]))
 end
 
 --- What a file returned as a list, where that is what it is: nothing missing in it, and nothing

@@ -308,13 +308,14 @@ end
 
 --- What one policy says: result and record; nothing without an opinion; or nil, nil, and why that
 --- is the safe answer. An answer that comes when its time is over comes too late, whatever held it
---- up.
-local function hear(policy, request, limit)
+--- up. What it leaves is asked again in the end.
+local function hear(policy, request, limit, left)
   local started = uv.hrtime()
   local outcome = guard.run(tostring(policy), limit, opinion, policy, copy(request))
   local seconds = (uv.hrtime() - started) / 1e9
   if outcome.timed_out or seconds > limit then return nil, nil, "timed out" end
   if outcome.err ~= nil then return nil, nil, "failed: " .. guard.text(outcome.err) end
+  left[#left + 1] = { policy = policy, late = outcome.late }
   if outcome[1] == "none" then return nil end
   if outcome[1] == "failed" then return nil, nil, "failed: " .. outcome[2] end
   local ok, result, record, problem = pcall(accepted, request, policy, outcome[2])
@@ -327,17 +328,31 @@ function Decider:_say(level, format, ...)
   pcall(function(...) self._log(level, format:format(...)) end, ...)
 end
 
+--- What a policy's failure comes to.
+function Decider:_fail(policy, request, why)
+  why = approval.visible(log.redact(why))
+  self:_say("warn", "%s: %s: not approved: %s", tostring(policy), why, brief(request))
+  return safely(request, policy.name, why)
+end
+
 --- Asks one policy: result and record when it decided or failed, nothing when it has no opinion.
-function Decider:_ask(policy, request, seconds)
+function Decider:_ask(policy, request, seconds, left)
   local limit = math.min(policy.timeout or seconds, seconds)
-  local result, record, why = hear(policy, request, limit)
+  local result, record, why = hear(policy, request, limit, left)
   if record or not why then return result, record end
   if why == "timed out" then
     why = ("timed out after %g s"):format(policy.timeout == limit and limit or self.timeout)
   end
-  why = approval.visible(log.redact(why))
-  self:_say("warn", "%s: %s: not approved: %s", tostring(policy), why, brief(request))
-  return safely(request, policy.name, why)
+  return self:_fail(policy, request, why)
+end
+
+--- The answer, where none of the policies that were asked has failed since with what it had left.
+function Decider:_settle(request, left, result, record)
+  for _, each in ipairs(left) do
+    local why = each.late()
+    if why then return self:_fail(each.policy, request, "failed: " .. why) end
+  end
+  return result, record
 end
 
 --- What a client does by itself is shown only to those who want to see it: who accepts commands
@@ -348,14 +363,16 @@ local function wants(policy, kind)
 end
 
 function Decider:_ask_all(request, started, pass)
+  local left = {}
   for _, policy in ipairs(self._policies) do
     if wants(policy, request.kind) then
-      local left = self.timeout - (uv.hrtime() - started) / 1e9
-      local result, record = self:_ask(policy, request, math.max(left, 0))
-      if record then return result, record end
+      local seconds = math.max(self.timeout - (uv.hrtime() - started) / 1e9, 0)
+      local result, record = self:_ask(policy, request, seconds, left)
+      if record then return self:_settle(request, left, result, record) end
     end
   end
-  if pass then return nil end
+  local result, record = self:_settle(request, left)
+  if record or pass then return result, record end
   self:_say("warn", "no policy decided: not approved: %s", brief(request))
   return safely(request, "default", "no policy decided")
 end
