@@ -218,6 +218,16 @@ misuse: deps ## core modules called with whatever Lua can hold: CORE_CALLS=20000
 	@CORE_CALLS=$(or $(CORE_CALLS),20000) CORE_RUNS=$(or $(CORE_RUNS),20) $(ASAN) suite \
 	  SPECS=tests/core_modules_spec.lua BUSTED="--filter='whatever is called'" SPEC_TIMEOUT=86400
 
+# Several hosts on several threads. Lua and libuv come from the system: what they do themselves is not
+# looked at, but who allocates, locks and frees is.
+TSAN       := $(MAKE) --no-print-directory BUILD=build/tsan SANITIZE="-fsanitize=thread" \
+              CFLAGS="-O1 -g -fno-omit-frame-pointer"
+TSAN_TESTS := $(patsubst %,build/tsan/core/%_test,embedder host script)
+tsan: deps ## the tests of hosts, on several threads, under ThreadSanitizer, in build/tsan
+	@$(TSAN) $(TSAN_TESTS)
+	@for t in $(TSAN_TESTS); do CX_SLOW=1 \
+	  TSAN_OPTIONS="halt_on_error=1 suppressions=tests/core/tsan.supp" $$t || exit 1; done
+
 # Each survives what the usual build survives by chance.
 builds: deps ## the C tests as other builds have them: -O0, without inlining, by clang, portable
 	$(call need,clang)
@@ -365,5 +375,5 @@ help: ## this list
 
 FORCE:
 -include $(wildcard $(BUILD)/host/*.d $(BUILD)/bindings/*.d $(BUILD)/core/*.d)
-.PHONY: all deps test versions core-tests suite check lint format asan valgrind fuzz differential matrix \
+.PHONY: all deps test versions core-tests suite check lint format asan tsan valgrind fuzz differential matrix \
         torture misuse builds portable arm64 variant interrupts bench demo install uninstall clean help FORCE

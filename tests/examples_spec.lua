@@ -118,15 +118,49 @@ describe("the example", function()
     assert.equal(wanted, files.read(path))
   end)
 
+  --- Installs the library below a folder, and compiles a program as its first comment says: what it
+  --- prints.
+  local function embedded(name, compiler)
+    local folder, remove = program.folder()
+    local guard <close> = setmetatable({}, { __close = remove }) -- luacheck: ignore 211
+    local source = assert(files.read("examples/" .. name))
+    local line = source:match("\n[ */]+(" .. compiler:gsub("%+", "%%+") .. " [^\n]+) && ")
+    local script = [[
+      make -s -o all install BUILD="$0" DESTDIR="$1/root" >/dev/null && cd "$1/root" &&
+      pc=$(find . -name codex-lua.pc) && sed -i "s|-L/|-L$PWD/|; s|-I/|-I$PWD/|" "$pc" &&
+      lib=$(dirname "$(dirname "$PWD/$pc")") && export PKG_CONFIG_PATH="$lib/pkgconfig" &&
+      cd "$2/examples" &&
+      $3 $(grep -o -e "-fsanitize=[^ ]*" "$0/flags" | sort -u) -Wl,-rpath,"$lib" && mv "$4" "$0/"]]
+    local binary = line:match "%-o ([%w_]+)"
+    local argv = { "env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "bash", "-c",
+      script:gsub("%$3", function() return line end), build, folder, program.root, "", binary }
+    local result = assert(codex.proc.run(argv, { cwd = program.root }))
+    assert.equal(0, result.code, result.stderr)
+    result = assert(codex.proc.run({ build .. "/" .. binary }, { timeout = 60 }))
+    assert.equal(0, result.code, result.stdout .. result.stderr)
+    return result.stdout
+  end
+
   it("embed is a C program with a host inside its own loop", function()
     if program.is_portable() then return pending "a library cannot know where its program is" end
-    local compile = [[$(cat "$0/flags") -o "$0/embed" examples/embed.c -L"$0" -lcodexlua \
-      $(pkg-config --libs lua5.4 libuv) -Wl,-rpath,"$0"]]
-    local result = assert(codex.proc.run { "sh", "-c", compile, build })
-    assert.equal(0, result.code, result.stderr)
-    result = assert(codex.proc.run({ build .. "/embed" }, { timeout = 20 }))
-    assert.equal("sum\t5\nweather\tsunny\nexit code 7\n", result.stdout)
-    assert.equal(0, result.code, result.stderr)
+    assert.equal("sum\t5\nweather\tsunny\nexit code 7\n", embedded("embed.c", "cc"))
+    local line = "cc embed.c $(pkg-config --cflags --libs codex-lua) -o embed"
+    assert.truthy(assert(files.read "README.md"):find(line, 1, true))
+    assert.truthy(assert(files.read "examples/embed.c"):find(line, 1, true))
+  end)
+
+  it("embed_scripts is a C program that runs scripts one after the other", function()
+    if program.is_portable() then return pending "a library cannot know where its program is" end
+    local text = embedded("embed_scripts.c", "cc")
+    assert.equal(table.concat({ "script 1: exit code 0", "hello again", "script 2: exit code 4",
+      "error: script:1: attempt to index a nil value (", "script 3: exit code 1",
+      "script 4: exit code 130", "the clock went on", "" }, "\n"), text)
+  end)
+
+  it("embed_class is a C++ program", function()
+    if program.is_portable() then return pending "a library cannot know where its program is" end
+    local text = embedded("embed_class.cpp", "c++")
+    assert.matches("^HELLO\nexit code 7\nerror: script:1: syntax error", text)
   end)
 
   it("demo reviews a repository and has its hook run", function()

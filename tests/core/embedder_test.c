@@ -194,12 +194,32 @@ static void test_threads(void) {
   enum { THREADS = 3 };
   pthread_t threads[THREADS];
   int wrong[THREADS];
-  scripts = KINDS * 4 + 1;
+  scripts = KINDS * 4;
   for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, on_thread, &wrong[i]);
   for (int i = 0; i < THREADS; i++) {
     pthread_join(threads[i], NULL);
     CHECK(wrong[i] == 0, "%d on thread %d", wrong[i], i);
   }
+}
+
+static void *interrupt_host(void *host) {
+  cx_host_interrupt(host);
+  return NULL;
+}
+
+/* The script waits; the thread that tells it to end is not that of its host. */
+static void test_interrupt_from_a_thread(void) {
+  uv_loop_t loop;
+  uv_loop_init(&loop);
+  run r = {.host = open_host(&loop)};
+  CHECK(start(&r, CODEX TASK CHILD "P:wait()") == 0, "%s", cx_host_error(r.host));
+  uv_run(&loop, UV_RUN_NOWAIT);
+  pthread_t thread;
+  pthread_create(&thread, NULL, interrupt_host, r.host);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  pthread_join(thread, NULL);
+  CHECK(r.calls == 1 && r.code == INTERRUPTED, "%d, %d", r.calls, r.code);
+  CHECK(finish(&loop, r.host) == 0 && guards == 0, "%d guards", guards);
 }
 
 /* ---- Closing --------------------------------------------------------------------------------- */
@@ -272,10 +292,11 @@ int main(void) {
   bool slow = getenv("CX_SLOW") != NULL;
   const struct sigaction action = {.sa_handler = on_usr1};
   sigaction(SIGUSR1, &action, NULL);
-  scripts = slow ? 101 : 1001;
+  scripts = slow ? 100 : 1000;
   test_many_scripts();
   test_close_everywhere();
   test_many_hosts(slow ? 10 : 100);
   test_threads();
+  test_interrupt_from_a_thread();
   return report("embedder_test");
 }
