@@ -180,7 +180,7 @@ static int signal_of(pid_t pid) {
 }
 
 static void test_keeper(void) {
-  int life, second, count = 0;
+  int life = -1, second = -1, count = 0;
   CHECK(cx__keeper_open() == 0 && cx__keeper_open() == 0, "open");
   CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD, "it is no child of ours");
   pid_t one = start_target(&life), two = start_target(&second);
