@@ -254,10 +254,16 @@ static ssize_t on_read(void *user, uint64_t position, char *to, size_t max) {
 /* libmicrohttpd refuses what would end the line, and takes any other name. */
 static bool is_name(const char *text) { return *text && !strpbrk(text, " \t:"); }
 
+/* Such an answer ends with its headers; libmicrohttpd would send the end of a body after them. */
+static bool has_body(int status) {
+  return status >= 200 && status != MHD_HTTP_NO_CONTENT && status != MHD_HTTP_NOT_MODIFIED;
+}
+
 int cx_request_respond(cx_request *request, int status, const char *const *headers, size_t n) {
   if (request->begun || request->ended) return CX_ECLOSED;
+  uint64_t size = has_body(status) ? MHD_SIZE_UNKNOWN : 0;
   struct MHD_Response *response =
-      MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_SIZE, on_read, request, NULL);
+      MHD_create_response_from_callback(size, BLOCK_SIZE, on_read, request, NULL);
   if (!response) return CX_EMEMORY;
   for (size_t i = 0; i < 2 * n; i += 2)
     if (!is_name(headers[i]) ||

@@ -66,6 +66,20 @@ describe("codex.core.httpd", function()
     assert.is_nil(pieces[1]:find "piece 2")
   end)
 
+  it("ends an answer that has no body with its headers", function()
+    local server <close> = serve(function(request)
+      request:respond(assert(math.tointeger(request:path():sub(2))))
+      request:finish()
+    end)
+    for _, status in ipairs { 204, 304 } do
+      local reply = ask(server:port(), ("GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"):format(status)
+        .. "GET /200 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+      local first, rest = reply:match "^(.-\r\n\r\n)(.*)$"
+      assert.truthy(first:find("HTTP/1.1 " .. status, 1, true))
+      assert.matches("^HTTP/1.1 200", rest)
+    end
+  end)
+
   it("sends a megabyte whole", function()
     local text = ("0123456789abcdef"):rep(65536)
     local server <close> = serve(function(request)
