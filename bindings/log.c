@@ -53,8 +53,8 @@ static int log_is_secret(lua_State *L) {
   cx_span name, value = {0};
   name.at = luaL_checklstring(L, 1, &name.n);
   if (!lua_isnoneornil(L, 2)) value.at = luaL_checklstring(L, 2, &value.n);
-  lua_pushboolean(L, cx_naming_is_secret(name) ||
-                         (value.at && cx_naming_may_be_secret(name) && cx_naming_is_basic(value)));
+  lua_pushboolean(L, cx_naming_is_secret(name) || (value.at && cx_naming_may_be_secret(name) &&
+                                                   cx_naming_is_telling(value)));
   return 1;
 }
 

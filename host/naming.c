@@ -8,7 +8,14 @@
 #include "platform.h"
 
 /* In bytes. */
-enum { LONGEST = 128, RANDOM_WORD = 24, RANDOM_NAME = 32, SHORTEST_BASIC = 8 };
+enum {
+  LONGEST = 128,
+  RANDOM_WORD = 24,
+  RANDOM_NAME = 32,
+  SHORTEST_BASIC = 8,
+  SHORTEST_SCRAMBLED = 16,
+  PIECE = 4
+};
 
 static bool has_char(const char *set, char c) { return c && strchr(set, c); }
 
@@ -37,24 +44,45 @@ static bool is_one_of(const char *const *words, cx_span r) {
 
 static const char *const names[] = {"authorization", "proxyauthorization",
                                     "cookie",        "cookies",
-                                    "credentials",   "pat",
-                                    "secret",        "secrets",
-                                    "token",         NULL};
+                                    "credential",    "credentials",
+                                    "pat",           "secret",
+                                    "secrets",       "token",
+                                    "psk",           NULL};
 
 /* What a name ends with, once '_' and '-' are gone. */
-static const char *const endings[] = {"apikey",        "apitoken",
-                                      "password",      "passwd",
-                                      "passphrase",    "privatekey",
-                                      "secretkey",     "signingkey",
-                                      "setcookie",     "usercode",
-                                      "devicecode",    "deviceauthid",
-                                      "codeverifier",  "sessioncookie",
-                                      "accesskey",     "idtoken",
-                                      "accesstoken",   "authtoken",
-                                      "refreshtoken",  "bearertoken",
-                                      "sessiontoken",  "clientsecret",
-                                      "encryptionkey", "accountkey",
-                                      "identitytoken", NULL};
+static const char *const endings[] = {"apikey",
+                                      "apitoken",
+                                      "password",
+                                      "passwd",
+                                      "passphrase",
+                                      "privatekey",
+                                      "secretkey",
+                                      "signingkey",
+                                      "setcookie",
+                                      "usercode",
+                                      "devicecode",
+                                      "deviceauthid",
+                                      "codeverifier",
+                                      "sessioncookie",
+                                      "accesskey",
+                                      "idtoken",
+                                      "accesstoken",
+                                      "authtoken",
+                                      "refreshtoken",
+                                      "bearertoken",
+                                      "sessiontoken",
+                                      "clientsecret",
+                                      "encryptionkey",
+                                      "accountkey",
+                                      "identitytoken",
+                                      "passwords",
+                                      "sessionkey",
+                                      "subscriptionkey",
+                                      "presharedkey",
+                                      "secretkeybase",
+                                      "licensekey",
+                                      "sharedaccesssignature",
+                                      NULL};
 
 /* The last word of a name in words: github_token, webhookSecret. */
 static const char *const last_words[] = {"token", "secret", "pat", "cookie", NULL};
@@ -137,8 +165,19 @@ bool cx_naming_is_secret(cx_span whole) {
 }
 
 bool cx_naming_may_be_secret(cx_span whole) {
-  static const char *const own[] = {"auth", "_auth", NULL};
+  static const char *const own[] = {"auth",   "_auth", "pass",   "pwd",
+                                    "bearer", "otp",   "tokens", NULL};
   return is_one_of(own, last_part(whole));
+}
+
+bool cx_naming_is_secret_path(cx_span path) {
+  size_t first = 0;
+  for (size_t i = 0; i <= path.n; i++) {
+    if (i < path.n && !has_char(".,[]\"'\\ \t\r\n", path.at[i])) continue;
+    if (i > first && cx_naming_is_secret((cx_span){path.at + first, i - first})) return true;
+    first = i + 1;
+  }
+  return false;
 }
 
 /* ---- Values -----------------------------------------------------------------------------------
@@ -255,7 +294,7 @@ static int digit_of_base64(char c) {
   return found ? (int)(found - digits) : -1;
 }
 
-bool cx_naming_is_basic(cx_span value) {
+static bool is_basic(cx_span value) {
   bool colon = false;
   unsigned bits = 0;
   cx_span r = head(value);
@@ -270,4 +309,30 @@ bool cx_naming_is_basic(cx_span value) {
     colon = colon || byte == ':';
   }
   return colon && r.n >= SHORTEST_BASIC;
+}
+
+/* What a letter or digit is, and 0 for all else. */
+static char class_of(char c) {
+  return is_digit(c) ? '0' : is_upper(c) ? 'A' : is_lower(c) ? 'a' : 0;
+}
+
+/* Whether letters and digits alternate as in no word, and in no name that is put together from
+ * words: "chatgptAuthTokens0" has four pieces, and as long a random text has eight or nine. */
+static bool is_scrambled(cx_span value) {
+  size_t pieces = 0;
+  bool digit = false, letter = false;
+  cx_span r = head(value);
+  for (size_t i = 0; i < r.n; i++) {
+    char class = class_of(r.at[i]), before = i ? class_of(r.at[i - 1]) : '\0';
+    digit = digit || class == '0';
+    letter = letter || class > '0';
+    pieces += class && class != before && !(class == 'a' && before == 'A');
+  }
+  return digit && letter && r.n >= SHORTEST_SCRAMBLED && pieces * PIECE >= r.n;
+}
+
+/* Neither is a path or a URL, of which some have as many digits. */
+bool cx_naming_is_telling(cx_span value) {
+  if (value.n == 0 || has_char("/~.$", *value.at)) return false;
+  return is_basic(value) || (is_scrambled(value) && !cx__find(value.at, value.n, "/", 1));
 }

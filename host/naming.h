@@ -10,9 +10,14 @@
  * DB_PASSWD, Set-Cookie. Of a dotted name the last part counts. */
 bool cx_naming_is_secret(cx_span name);
 
-/* Whether the value decides it: "auth" stands before a mode, or before user:password in base64. */
+/* Whether the value decides it: "auth" stands before a mode, or before user:password in base64;
+ * "pass" before the name of a test, or before a password. */
 bool cx_naming_may_be_secret(cx_span name);
-bool cx_naming_is_basic(cx_span value);
+bool cx_naming_is_telling(cx_span value);
+
+/* Whether a part of a path is the name of a secret: mcp_servers.x.env.GITHUB_TOKEN, or the names
+ * of a list in JSON. */
+bool cx_naming_is_secret_path(cx_span path);
 
 /* Whether the name ends so, whatever the case. */
 bool cx_naming_ends_with(cx_span name, const char *ending);

@@ -19,12 +19,14 @@ enum {
   SHAPE_LENGTH = 128,
   CALL_LENGTH = 256,
   KEY_LENGTH = 16384,
-  COLOUR_LENGTH = 24
+  COLOUR_LENGTH = 24,
+  COMMAND_LENGTH = 200,
+  SLASHES = 16
 };
 
 /* What ends a value. */
 typedef struct {
-  enum { RUN, UNTIL, QUOTED, LAST_AT, KEY } kind;
+  enum { RUN, UNTIL, QUOTED, LAST_AT, KEY, HEADER, INDENTED, BRACKETS } kind;
   const char *set; /* RUN: letters, digits and these; UNTIL, LAST_AT: all but these */
   char quote;
   size_t slashes; /* before each quote, as in JSON within JSON */
@@ -106,12 +108,48 @@ static size_t blanks(cx_span r) {
   return i;
 }
 
+/* The end of a line, as it is or as JSON writes it; 0: none is here. */
+static size_t newline(cx_span r) {
+  if (starts(r, "\n")) return 1;
+  if (starts(r, "\r\n")) return 2;
+  size_t s = slashes(r);
+  return s && s < r.n && r.at[s] == 'n' ? s + 1 : 0;
+}
+
+/* Blanks and ends of lines. */
+static size_t white(cx_span r) {
+  size_t i = 0, length = 1;
+  for (; i < r.n && length; i += length) {
+    length = newline(after(r, i));
+    if (length == 0) length = blank(after(r, i));
+  }
+  return i;
+}
+
+/* A quote with its backslashes; 0: none is here. */
+static size_t quote_length(cx_span r, const char *quotes) {
+  size_t s = slashes(r);
+  return s < r.n && has_char(quotes, r.at[s]) ? s + 1 : 0;
+}
+
 /* ---- Ends -------------------------------------------------------------------------------------
  */
 
 /* Whether a text of JSON ends here, and something else of it follows. */
 static bool ends_text(cx_span r) {
   return r.n == 1 ? *r.at == '"' : *r.at == '"' && has_char(",:}]", r.at[1]);
+}
+
+/* Whether a quote behind a mark ends a text of JSON, and another one follows: {"a":"token:","b":1}
+ */
+static bool is_between(cx_span r) {
+  return r.n > 1 && has_char(",:", r.at[0]) && has_char("\"\\", r.at[1]);
+}
+
+/* Whether it ends a text at all. Behind an option it hardly does. */
+static bool is_closing(cx_span r) {
+  if (is_between(r) || r.n == 0 || has_char("}]); \t\r\n", *r.at)) return true;
+  return r.n > 1 && has_char(",:", *r.at) && has_char(" '{[0123456789tfn", r.at[1]);
 }
 
 /* Up to the same quote, or the end of the line or of the JSON text that has it. Where quotes have s
@@ -123,6 +161,73 @@ static size_t quoted_length(cx_span r, char quote, size_t s) {
     if (r.at[i] == quote && escaped % (2 * s + 2) <= s) return i - escaped % (2 * s + 2);
     if (quote == '\'' && ends_text(after(r, i))) return i - escaped;
     escaped = r.at[i] == '\\' ? escaped + 1 : 0;
+  }
+  return i;
+}
+
+/* To behind what stands in quotes here, or to where the text around it ends, which *is_end says. */
+static size_t behind_quoted(cx_span r, bool *is_end) {
+  size_t unit = quote_length(r, "\"'`");
+  cx_span inner = after(r, unit);
+  size_t n = quoted_length(inner, r.at[unit - 1], unit - 1);
+  *is_end = inner.n - n < unit || memcmp(inner.at + n, r.at, unit) != 0;
+  return unit + n + (*is_end ? 0 : unit);
+}
+
+/* Up to the end of the line or of the text that has it. What a parameter has in quotes is part of
+ * it: sid="a b". */
+static size_t header_length(cx_span r) {
+  bool is_end = false;
+  size_t i = 0;
+  while (i < r.n && !is_end && !has_char("\r\n", r.at[i])) {
+    size_t quote = quote_length(after(r, i), "\"'`");
+    bool is_parameter = quote && i && r.at[i - 1] == '=' && !is_closing(after(r, i + quote));
+    if (!is_parameter && (quote || r.at[i] == '\\')) return i;
+    i += is_parameter ? behind_quoted(after(r, i), &is_end) : 1;
+  }
+  return i;
+}
+
+/* Up to the end of a line; where it is written with s backslashes, the text that has it may end
+ * before, with a quote that has fewer. */
+static size_t line_length(cx_span r, size_t s) {
+  size_t i = 0;
+  while (i < r.n && r.at[i] != '\n') {
+    size_t n = slashes(after(r, i));
+    char next = '\0';
+    if (i + n < r.n) next = r.at[i + n];
+    if (s && ((next == 'n' && n == s) || (next == '"' && n < s))) return i;
+    i += n ? n : 1;
+  }
+  return i;
+}
+
+static size_t indent(cx_span r) {
+  size_t i = 0;
+  while (i < r.n && has_char(" \t", r.at[i])) i++;
+  return i;
+}
+
+/* The lines that follow and are indented. */
+static size_t indented_length(cx_span r) {
+  for (size_t i = 0;;) {
+    size_t end = newline(after(r, i)), gap = indent(after(r, i + end));
+    if (end == 0 || gap == 0) return i;
+    i += end + gap;
+    i += line_length(after(r, i), r.at[i - gap - 1] == '\n' ? 0 : end - 1);
+  }
+}
+
+/* An array or an object of JSON whose quotes have s backslashes, or what there is of it. */
+static size_t brackets_length(cx_span r, size_t s) {
+  bool is_end = false;
+  size_t i = 0, depth = 0;
+  while (i < r.n && !is_end) {
+    size_t quote = quote_length(after(r, i), "\"");
+    if (quote && quote <= s) return i;
+    depth += has_char("[{", r.at[i]);
+    if (has_char("]}", r.at[i]) && --depth == 0) return i + 1;
+    i += quote == s + 1 ? behind_quoted(after(r, i), &is_end) : quote ? quote : 1;
   }
   return i;
 }
@@ -154,6 +259,12 @@ static size_t measure(cx_span r, const extent *e) {
     return quoted_length(r, e->quote, e->slashes);
   case LAST_AT:
     return to_last_at(r, e->set);
+  case HEADER:
+    return header_length(r);
+  case INDENTED:
+    return indented_length(r);
+  case BRACKETS:
+    return brackets_length(r, e->slashes);
   case KEY:
     break;
   }
@@ -181,14 +292,15 @@ typedef struct {
   cx_span name;
   bool is_option; /* with dashes before it */
   bool is_sure;   /* not one of those where the value decides */
+  char before;    /* what stands before it */
   cx_span quote;  /* what stands behind the name, with its backslashes */
-  char mark;      /* '=', ':', or ' ' behind an option */
+  char mark;      /* '=', ':', ' ' behind an option, ',' in a list, '>' of an element */
   size_t gap;     /* blanks on either side of the mark */
   size_t end;     /* where the value begins */
 } subject;
 
 static bool is_sure(const subject *s, cx_span value) {
-  return s->is_sure ? !cx_naming_is_reference(value) : cx_naming_is_basic(value);
+  return s->is_sure ? !cx_naming_is_reference(value) : cx_naming_is_telling(value);
 }
 
 /* The length of the word that names a scheme, with the blanks behind it. */
@@ -202,34 +314,39 @@ static size_t scheme_word(cx_span r) {
   return 0;
 }
 
-/* Behind "Authorization: ": the scheme may be shown. */
-static bool authorization(cx_span r, find *f) {
+/* A scheme that is not known, and what it needs: one word that is random, or parameters. */
+static size_t unknown_scheme(cx_span r) {
+  size_t word = run(r, "-"), gap = blanks(after(r, word));
+  cx_span value = after(r, word + gap);
+  value.n = run(value, "-._~+/=");
+  bool is_value = cx_naming_looks_random(value) || memchr(value.at, '=', value.n);
+  return word && gap && is_value ? word + gap : 0;
+}
+
+/* Behind "Authorization: ": the scheme may be shown. In a header, all of the line goes. */
+static bool authorization(const subject *s, cx_span r, find *f) {
   f->keep = f->from = scheme_word(r);
-  f->extent = f->keep ? (extent){.kind = RUN, .set = "-._~+/=:"} : bare;
-  if (!f->keep) return cx_naming_looks_random(bare_value(r));
-  cx_span value = value_of(r, f);
-  return value.n && !cx_naming_is_prose(value);
-}
-
-/* Whether a quote behind a mark ends a text of JSON, and another one follows: {"a":"token:","b":1}
- */
-static bool is_between(cx_span r) {
-  return r.n > 1 && has_char(",:", r.at[0]) && has_char("\"\\", r.at[1]);
-}
-
-/* Whether it ends a text at all. Behind an option it hardly does. */
-static bool is_closing(cx_span r) {
-  if (is_between(r) || r.n == 0 || has_char("}]); \t\r\n", *r.at)) return true;
-  return r.n > 1 && has_char(",:", *r.at) && has_char(" '{[0123456789tfn", r.at[1]);
+  cx_span value = after(r, f->keep);
+  value.n = run(value, "-._~+/=:");
+  bool is_value =
+      f->keep ? value.n && !cx_naming_is_prose(value) : cx_naming_looks_random(bare_value(r));
+  if (!is_value && f->keep == 0) is_value = (f->keep = f->from = unknown_scheme(r)) > 0;
+  if (s->mark == ':')
+    f->extent = (extent){.kind = HEADER};
+  else
+    f->extent = f->keep ? (extent){.kind = RUN, .set = "-._~+/=:"} : bare;
+  return is_value;
 }
 
 /* A value in quotes. As a member of JSON it cannot be the name of a variable. */
 static bool quoted(const subject *s, cx_span r, find *f) {
   bool is_member = s->quote.n && s->mark == ':';
   f->extent = (extent){.kind = QUOTED, .slashes = slashes(r)};
-  f->keep = f->from = f->extent.slashes + 1;
+  size_t unit = f->keep = f->from = f->extent.slashes + 1;
   f->extent.quote = r.at[f->extent.slashes];
-  if (is_member && s->quote.n != f->from) return false; /* of another text */
+  bool is_triple = r.n >= 3 * unit && memcmp(r.at, r.at + unit, 2 * unit) == 0;
+  if (is_triple && !is_member) f->keep = f->from = 3 * unit; /* of Python and TOML */
+  if (is_member && s->quote.n != f->from) return false;      /* of another text */
   bool is_end =
       is_member || s->is_option ? is_between(after(r, f->from)) : is_closing(after(r, f->from));
   if (is_end) return false;
@@ -243,7 +360,7 @@ static bool quoted(const subject *s, cx_span r, find *f) {
 /* Behind "Cookie: ": all of the line. */
 static bool cookie(cx_span r, find *f) {
   size_t name = run(r, "-_.");
-  f->extent = (extent){.kind = UNTIL, .set = "\r\n\"'`\\"};
+  f->extent = (extent){.kind = HEADER};
   return name && name < r.n && r.at[name] == '=';
 }
 
@@ -277,32 +394,134 @@ static bool behind_mark(const subject *s, cx_span r, find *f) {
   return !s->is_option || !cx_naming_is_placeholder(value);
 }
 
+/* `value`, which in a shell would be a command if it had blanks. */
+static bool in_backticks(const subject *s, cx_span r, find *f) {
+  f->keep = f->from = 1;
+  f->extent = (extent){.kind = UNTIL, .set = "` \t\r\n\\\""};
+  cx_span value = value_of(r, f);
+  if (value.n == 0 || !starts(after(r, 1 + value.n), "`") || !is_sure(s, value)) return false;
+  return s->mark == '=' || cx_naming_looks_random(value);
+}
+
+/* <password>value</password> */
+static bool element(const subject *s, cx_span r, find *f) {
+  f->extent = (extent){.kind = UNTIL, .set = "<\r\n"};
+  cx_span value = value_of(r, f);
+  return s->before == '<' && value.n && is_sure(s, value) && starts(after(r, value.n), "</");
+}
+
+/* "password: |" of YAML, and the lines below. */
+static bool block(const subject *s, cx_span r, find *f) {
+  size_t n = 1;
+  while (n < r.n && has_char("+-123456789", r.at[n])) n++;
+  size_t end = newline(after(r, n)), gap = indent(after(r, n + end));
+  f->from = n;
+  f->keep = n + end + gap;
+  f->extent = (extent){.kind = INDENTED};
+  return s->is_sure && end && gap && value_of(r, f).n > end + gap;
+}
+
+/* Whether this was taken out before, or is the beginning of what was. */
+static bool is_hidden(cx_span r) {
+  static const char hidden[] = "[redacted]";
+  size_t n = r.n < sizeof hidden - 1 ? r.n : sizeof hidden - 1;
+  return memcmp(r.at, hidden, n) == 0;
+}
+
+/* Whether one of the texts in a list or an object, which are no keys, is not hidden already. */
+static bool has_text(cx_span r, const subject *s) {
+  bool is_end = false;
+  size_t unit = s->quote.n;
+  for (size_t i = 0; i < r.n && !is_end;) {
+    size_t quote = quote_length(after(r, i), "\"");
+    if (quote == unit) {
+      cx_span text = after(r, i + unit);
+      i += behind_quoted(after(r, i), &is_end);
+      bool is_key = starts(after(r, i + white(after(r, i))), ":");
+      text.n = (size_t)(r.at + i - text.at);
+      if (!is_key && text.n > unit && !is_hidden(text) &&
+          (s->is_sure || is_sure(s, (cx_span){text.at, text.n - unit})))
+        return true;
+    } else {
+      i += quote ? quote : 1;
+    }
+  }
+  return false;
+}
+
+/* A list or an object under the name, as a member of JSON, goes as a whole where it has texts. What
+ * is under a dotted name tells where a setting comes from. */
+static bool container(const subject *s, cx_span r, find *f) {
+  f->extent = (extent){.kind = BRACKETS, .slashes = s->quote.n - 1};
+  f->quote = s->quote;
+  return !memchr(s->name.at, '.', s->name.n) && has_text(value_of(r, f), s);
+}
+
+/* The next text of a list: ["Authorization", "value"], ["--token", "value"]. */
+static bool listed(const subject *s, cx_span r, find *f) {
+  size_t unit = quote_length(r, "\"'");
+  if (unit != s->quote.n || memcmp(r.at, s->quote.at, unit) != 0) return false;
+  f->extent = (extent){.kind = QUOTED, .quote = r.at[unit - 1], .slashes = unit - 1};
+  f->from = unit;
+  cx_span value = value_of(r, f);
+  bool is_own = s->is_option && s->before == s->quote.at[unit - 1];
+  size_t shown = cx_naming_ends_with(s->name, "authorization") ? scheme_word(value) : 0;
+  f->keep = unit + shown;
+  if (value.n == shown || starts(after(value, shown), "[redacted]")) return false;
+  if (is_own) return is_sure(s, value);
+  if (cx_naming_ends_with(s->name, "cookie") && memchr(value.at, '=', value.n)) return true;
+  return shown > 0 || cx_naming_is_telling(value);
+}
+
 static bool is_secret_value(const subject *s, cx_span r, find *f) {
-  size_t quote = slashes(r);
-  if (quote < r.n && has_char("\"'", r.at[quote])) return quoted(s, r, f);
+  if (s->mark == ',') return listed(s, r, f);
+  if (s->mark == '>') return element(s, r, f);
+  size_t dollar = s->mark == '=' && starts(r, "$"); /* $'of a shell' */
+  if (quote_length(after(r, dollar), "\"'")) {
+    bool is_value = quoted(s, after(r, dollar), f);
+    f->keep += dollar;
+    f->from += dollar;
+    return is_value;
+  }
+  if (starts(r, "`")) return in_backticks(s, r, f);
   f->extent = bare;
   if (r.n == 0 || has_char("$-", *r.at)) return false;
-  if (s->mark != ' ' && cx_naming_ends_with(s->name, "authorization")) return authorization(r, f);
+  bool is_member = s->mark == ':' && s->quote.n && s->quote.at[s->quote.n - 1] == '"';
+  if (is_member && has_char("[{", *r.at)) return container(s, r, f);
+  if (s->mark == ':' && has_char("|>", *r.at)) return block(s, r, f);
+  if (s->mark != ' ' && cx_naming_ends_with(s->name, "authorization"))
+    return authorization(s, r, f);
   if (s->mark == ':') return behind_colon(s, r, f);
   return s->mark == '=' && s->gap ? behind_wide_mark(s, r) : behind_mark(s, r, f);
 }
 
+/* The length of a mark and what it is taken for; 0: none is here. Comparisons are none. */
+static size_t mark_length(cx_span r, char *mark) {
+  *mark = *r.at;
+  if (starts(r, ":=") || starts(r, "=>") || starts(r, "<- ")) return (*mark = '=', 2);
+  if (*mark != '=' && *mark != ':') return 0;
+  return r.n > 1 && has_char("=:~", r.at[1]) ? 0 : 1;
+}
+
 /* What stands behind a name: perhaps a quote, then a mark. Most words have another behind them. */
 static bool read_mark(cx_span r, subject *s) {
-  size_t at = slashes(r);
-  at = at < r.n && has_char("\"'", r.at[at]) ? at + 1 : 0;
+  size_t at = quote_length(r, "\"'");
   s->quote = (cx_span){r.at, at};
   s->gap = blanks(after(r, at));
   at += s->gap;
   if (at == r.n) return false;
-  s->mark = r.at[at];
-  if (s->mark != '=' && s->mark != ':') {
+  size_t length = mark_length(after(r, at), &s->mark);
+  if (length == 0 && ((s->mark == ',' && s->quote.n) || (s->mark == '>' && at == 0))) {
+    s->end = at + 1 + (s->mark == ',' ? white(after(r, at + 1)) : 0);
+    return true;
+  }
+  if (length == 0) {
+    bool is_blank = !has_char("=:", s->mark);
     s->mark = ' ';
     s->end = at;
-    return s->is_option && s->quote.n == 0 && s->gap > 0;
+    return is_blank && s->is_option && s->quote.n == 0 && s->gap > 0;
   }
-  at++;
-  if (at < r.n && has_char("=:~", r.at[at])) return false; /* ==, ::, =~ */
+  at += length;
   size_t gap = blanks(after(r, at));
   s->gap += gap;
   s->end = at + gap;
@@ -313,13 +532,14 @@ static bool read_mark(cx_span r, subject *s) {
  */
 
 /* A name and what it is given. */
-static bool named(cx_span r, find *f) {
+static bool named(cx_span r, char before, find *f) {
   size_t dashes = 0;
   while (dashes < 2 && dashes < r.n && r.at[dashes] == '-') dashes++;
-  subject s = {.name = after(r, dashes), .is_option = dashes > 0};
+  subject s = {.name = after(r, dashes), .is_option = dashes > 0, .before = before};
   s.name.n = run(s.name, "_-.");
+  if (s.name.n && starts(after(r, dashes + s.name.n), " key")) s.name.n += 4; /* "API key: " */
   cx_span rest = after(r, dashes + s.name.n);
-  if (s.name.n == 0 || rest.n == 0 || !has_char("=:\"'\\ \t\x1b^", *rest.at)) return false;
+  if (s.name.n == 0 || rest.n == 0 || !has_char("=:\"'\\ \t\x1b^>", *rest.at)) return false;
   if (!read_mark(rest, &s)) return false;
   s.is_sure = cx_naming_is_secret(s.name);
   if (!s.is_sure && !cx_naming_may_be_secret(s.name)) return false;
@@ -327,6 +547,67 @@ static bool named(cx_span r, find *f) {
   f->keep += dashes + s.name.n + s.end;
   f->from += dashes + s.name.n + s.end;
   return true;
+}
+
+/* A member of JSON or an attribute: its name, and its value in quotes or brackets. */
+typedef struct {
+  cx_span name;
+  find value; /* counted from the name */
+  cx_span text;
+  size_t end;
+} member;
+
+static bool read_member(cx_span r, member *m) {
+  subject s = {.name = {r.at, run(r, "_")}};
+  m->name = s.name;
+  if (s.name.n == 0 || s.name.n == r.n || !read_mark(after(r, s.name.n), &s)) return false;
+  if (s.mark != ':' && s.mark != '=') return false;
+  size_t at = s.name.n + s.end, unit = quote_length(after(r, at), "\"'");
+  m->value = (find){.keep = at + unit, .from = at + unit};
+  if (unit) {
+    m->value.extent = (extent){.kind = QUOTED, .quote = r.at[at + unit - 1], .slashes = unit - 1};
+  } else if (at < r.n && has_char("[{", r.at[at]) && s.quote.n) {
+    m->value.extent = (extent){.kind = BRACKETS, .slashes = s.quote.n - 1};
+    m->value.quote = s.quote;
+  } else {
+    return false;
+  }
+  m->text = value_of(r, &m->value);
+  m->end = at + unit + m->text.n + unit;
+  return m->end < r.n;
+}
+
+static bool is_word(cx_span name, const char *word) {
+  return name.n == strlen(word) && starts(name, word);
+}
+
+/* Whether the member says that the value beside it is a secret. */
+static bool is_naming(const member *m) {
+  static const char *const own[] = {"name", "key", "keyPath", "key_path", "header", NULL};
+  const char *const *word = own;
+  while (*word && !is_word(m->name, *word)) word++;
+  return *word && cx_naming_is_secret_path(m->text);
+}
+
+/* "name":"GITHUB_TOKEN","value":"..." in either order, and key="apiKey" value="...". */
+static bool pair(cx_span r, find *f) {
+  member one, other;
+  if (!has_char("nkhvNKHV", *r.at) || !read_member(r, &one)) return false;
+  bool is_value = is_word(one.name, "value");
+  if (!is_value && !is_naming(&one)) return false;
+  size_t at = one.end + white(after(r, one.end));
+  at += starts(after(r, at), ",");
+  at += white(after(r, at));
+  at += quote_length(after(r, at), "\"'");
+  if (!read_member(after(r, at), &other)) return false;
+  bool is_pair = is_value ? is_naming(&other) : is_word(other.name, "value");
+  *f = is_value ? one.value : other.value;
+  if (!is_value) {
+    f->keep += at;
+    f->from += at;
+  }
+  cx_span value = is_value ? one.text : other.text;
+  return is_pair && value.n && !starts(value, "[redacted]");
 }
 
 static const struct {
@@ -373,9 +654,20 @@ static const struct {
               {"sess-", "", 20, SECRET},
               {"tvly-", "-", 16, SECRET},
               {"lin_api_", "", 16, SECRET},
+              {"sntrys_", "_-=+/", 20, SECRET},
               {"ATATT3", "-_=", 20, SECRET},
               {"AGE-SECRET-KEY-", "", 20, SECRET},
               {"rt_", "-_.", 24, LIKE_NAMES},
+              {"rt-", "", 30, LIKE_NAMES},
+              {"at-", "", 30, LIKE_NAMES},
+              {"fw_", "", 20, LIKE_NAMES},
+              {"ntn_", "", 30, LIKE_NAMES},
+              {"figd_", "-_", 30, LIKE_NAMES},
+              {"secret_", "", 30, LIKE_NAMES},
+              {"pplx-", "", 32, LIKE_NAMES},
+              {"nvapi-", "-_", 40, LIKE_NAMES},
+              {"xoxe.", "-.", 20, LIKE_NAMES},
+              {"EAAC", "", 30, LIKE_NAMES},
               {"hooks.slack.com/", "/_-", 20, ADDRESS},
               {"discord.com/api/webhooks/", "/_-", 20, ADDRESS},
               {"discordapp.com/api/webhooks/", "/_-", 20, ADDRESS},
@@ -401,7 +693,7 @@ static bool has_prefix(cx_span r, size_t which) {
 
 static bool shape(cx_span r, find *f) {
   if (r.n > SHAPE_LENGTH) r.n = SHAPE_LENGTH;
-  if (!has_char("sSgxAynhprwdlta", *r.at)) return false;
+  if (!has_char("sSgxAynhprwdltafE", *r.at)) return false;
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     if (!has_prefix(r, i)) continue;
     f->from = strlen(shapes[i].prefix);
@@ -441,12 +733,15 @@ static bool private_key(cx_span r, find *f) {
   return has_char("\r\n\\", *body.at) || run(body, "+/=") >= 16;
 }
 
-/* "://user:password@"; what has digits and then a query is a host with its port. */
+/* "://user:password@", and "://token@"; what has digits and then a query is a host with its port.
+ */
 static bool url_password(cx_span r, find *f) {
   size_t colon = 3 + until(after(r, 3), ":/@\"'<>`\\ \t\r\n");
-  if (colon == r.n || r.at[colon] != ':') return false;
-  f->keep = f->from = colon + 1;
+  cx_span user = {r.at + 3, colon - 3};
+  if (colon == r.n || !has_char(":@", r.at[colon])) return false;
   f->extent = (extent){.kind = LAST_AT, .set = "/\"'<>`\\ \t\r\n"};
+  f->keep = f->from = cx_naming_is_telling(user) ? 3 : colon + 1;
+  if (r.at[colon] == '@') return f->from == 3;
   cx_span password = value_of(r, f);
   size_t port = 0;
   while (port < password.n && is_digit(password.at[port])) port++;
@@ -454,15 +749,69 @@ static bool url_password(cx_span r, find *f) {
   return password.n && *password.at != '$';
 }
 
-/* "-u user:password" */
-static bool user_option(cx_span r, find *f) {
-  size_t option = starts(r, "-u ") ? 3 : starts(r, "--user ") ? 7 : 0;
-  if (starts(r, "--proxy-user ")) option = 13;
-  if (option == 0) return false;
-  size_t quote = option < r.n && has_char("\"'", r.at[option]);
-  if (quote && is_closing(after(r, option + 1))) return false;
-  f->extent = quote ? (extent){.kind = QUOTED, .quote = r.at[option]} : bare;
-  f->from = option + quote;
+/* Options of commands that take secrets, where the name of the option does not say so. */
+static const struct {
+  const char *command; /* which stands before it on the line; "": any */
+  const char *option;
+  enum { APART = 1, ATTACHED, EITHER } place; /* of the value */
+  enum { PAIR, WHOLE, COOKIE } kind;
+} options[] = {{"", "--user", APART, PAIR},
+               {"", "--proxy-user", APART, PAIR},
+               {"", "-u", APART, PAIR},
+               {"curl", "-u", EITHER, PAIR},
+               {"curl", "-U", EITHER, PAIR},
+               {"curl", "-b", EITHER, COOKIE},
+               {"sshpass", "-p", EITHER, WHOLE},
+               {"login", "-p", APART, WHOLE},
+               {"mysql", "-p", ATTACHED, WHOLE},
+               {"mysqldump", "-p", ATTACHED, WHOLE},
+               {"mysqladmin", "-p", ATTACHED, WHOLE},
+               {"mariadb", "-p", ATTACHED, WHOLE},
+               {"redis-cli", "-a", APART, WHOLE},
+               {"ldapsearch", "-w", EITHER, WHOLE}};
+
+/* Whether the command stands before, on the same line. */
+static bool has_command(cx_span behind, const char *command) {
+  size_t n = strlen(command);
+  if (n == 0) return true;
+  for (size_t end = behind.n; end >= n && !has_char("\n;|", behind.at[end - 1]); end--) {
+    const char *word = behind.at + end - n;
+    bool is_there = memcmp(word, command, n) == 0 && !is_alnum(word[n]);
+    if (is_there && (end == n || !is_alnum(word[-1]))) return true;
+  }
+  return false;
+}
+
+/* The length of the option, which may be the last of several letters: -su. */
+static size_t option_length(cx_span r, size_t which) {
+  const char *option = options[which].option;
+  size_t n = strlen(option), letters = 1;
+  if (options[which].command[0] == '\0') return starts(r, option) ? n : 0;
+  while (letters < 6 && letters < r.n && is_letter(r.at[letters]) && r.at[letters] != option[1])
+    letters++;
+  return letters < r.n && r.at[letters] == option[1] ? letters + 1 : 0;
+}
+
+/* Finds the value of an option that ends at `at`: behind blanks, behind '=', in its own text of a
+ * list, or at once. */
+static bool option_value(cx_span r, size_t at, size_t which, find *f) {
+  size_t quote = quote_length(after(r, at), "\"'");
+  bool is_listed = quote && starts(after(r, at + quote), ",");
+  if (quote && !is_listed && is_closing(after(r, at + quote))) return false;
+  size_t gap = is_listed ? quote + 1 + white(after(r, at + quote + 1)) : blanks(after(r, at));
+  if (gap == 0 && starts(after(r, at), "=")) gap = 1;
+  if (!(options[which].place & (gap ? APART : ATTACHED))) return false;
+  at += gap;
+  size_t unit = quote_length(after(r, at), "\"'");
+  if (is_listed ? unit != quote : unit && is_closing(after(r, at + unit))) return false;
+  f->extent = bare;
+  if (unit) f->extent = (extent){.kind = QUOTED, .quote = r.at[at + unit - 1], .slashes = unit - 1};
+  f->keep = f->from = at + unit;
+  return true;
+}
+
+/* "user:password": the user may be shown. */
+static bool is_user(cx_span r, find *f) {
   cx_span both = value_of(r, f);
   const char *colon = memchr(both.at, ':', both.n);
   if (!colon) return false;
@@ -473,9 +822,47 @@ static bool user_option(cx_span r, find *f) {
   return digits < password.n && *password.at != '$';
 }
 
+static bool is_option_secret(cx_span r, size_t which, find *f) {
+  if (options[which].kind == PAIR) return is_user(r, f);
+  cx_span value = value_of(r, f);
+  if (value.n == 0 || has_char("$-", *value.at)) return false;
+  if (options[which].kind == COOKIE) return memchr(value.at, '=', value.n) != NULL;
+  return !cx_naming_is_prose(value) && !cx_naming_is_placeholder(value);
+}
+
+/* "-u user:password", "sshpass -p password" */
+static bool option(cx_span behind, cx_span r, find *f) {
+  if (r.n < 3 || (!is_letter(r.at[1]) && r.at[1] != '-')) return false;
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+    size_t length = option_length(r, i);
+    if (length == 0 || !option_value(r, length, i, f) || !is_option_secret(r, i, f)) continue;
+    if (has_command(behind, options[i].command)) return true;
+  }
+  return false;
+}
+
+/* One line of .netrc: machine NAME login NAME password ... */
+static bool netrc(cx_span r, find *f) {
+  static const char *const words[] = {"machine", "login", "password"};
+  size_t at = 0;
+  for (size_t i = 0; i < 3; i++) {
+    if (!starts(after(r, at), words[i])) return false;
+    at += strlen(words[i]);
+    size_t gap = white(after(r, at));
+    if (gap == 0) return false;
+    at += gap;
+    if (i < 2) at += until(after(r, at), " \t\r\n\\\"");
+    if (i < 2) at += white(after(r, at));
+  }
+  f->keep = f->from = at;
+  f->extent = bare;
+  return bare_value(after(r, at)).n > 0;
+}
+
 /* What an authorization server hands over in a URL. */
 static bool query(cx_span r, find *f) {
-  static const char *const own[] = {"code=", "state=", "sig=", "signature=", "nonce=", NULL};
+  static const char *const own[] = {
+      "code=", "state=", "sig=", "signature=", "nonce=", "x-amz-signature=", NULL};
   const char *const *name = own;
   while (*name && !starts(r, *name)) name++;
   if (!*name) return false;
@@ -514,17 +901,20 @@ static char before_word(cx_span text, size_t at) {
 static bool at_word(cx_span r, char before, find *f) {
   if (shape(r, f) || (*r.at == 'e' && web_token(r, f))) return true;
   *f = (find){0};
-  if (scheme(r, f)) return true;
+  if (scheme(r, f) || netrc(r, f)) return true;
   if (has_char("?&#", before) && query(r, f)) return true;
   *f = (find){0};
-  return !has_char("_-.", before) && named(r, f);
+  if (has_char("_-.", before)) return false;
+  if (pair(r, f)) return true;
+  *f = (find){0};
+  return named(r, before, f);
 }
 
-static bool any_rule(cx_span r, char before, find *f) {
+static bool any_rule(cx_span behind, cx_span r, char before, find *f) {
   if (*r.at == ':' && starts(r, "://") && url_password(r, f)) return true;
   if (*r.at == '-' && private_key(r, f)) return true;
   if (is_alnum(before)) return false;
-  if (*r.at == '-' && user_option(r, f)) return true;
+  if (*r.at == '-' && option(behind, r, f)) return true;
   *f = (find){0};
   return at_word(r, before, f);
 }
@@ -543,7 +933,9 @@ bool cx_redact_at(cx_span text, size_t at, cx_redact_found *found) {
   find f = {0};
   cx_span r = after(text, at);
   cx_span window = {r.at, r.n < WINDOW ? r.n : WINDOW};
-  if (!any_rule(window, before_word(text, at), &f)) return false;
+  size_t line = at < COMMAND_LENGTH ? at : COMMAND_LENGTH;
+  cx_span behind = {r.at - line, line};
+  if (!any_rule(behind, window, before_word(text, at), &f)) return false;
   found->keep = f.keep;
   found->quote = f.quote;
   found->length = f.from + measure(after(r, f.from), &f.extent);
@@ -561,16 +953,20 @@ static int hex(cx_span r) {
   return (int)(16 * (high - digits) + (low - digits));
 }
 
-/* The length of an escape that stands for one byte. Quotes and backslashes of JSON stay what they
- * are, or JSON would end elsewhere. */
+/* The length of an escape that stands for one byte, in JSON within JSON with more backslashes.
+ * Quotes and backslashes of JSON stay what they are, or JSON would end elsewhere. */
 static size_t spelled(cx_span r, char *byte) {
-  bool is_json = r.n >= 6 && memcmp(r.at, "\\u00", 4) == 0;
-  if (r.n >= 2 && memcmp(r.at, "\\/", 2) == 0) return (*byte = '/', 2);
-  int value = is_json ? hex(after(r, 4)) : r.n && *r.at == '%' ? hex(after(r, 1)) : -1;
-  if (value < 0 || value == '\\' || value == '\'') return 0;
-  if (is_json && (value < ' ' || value > '~' || value == '"')) return 0;
-  *byte = (char)value;
-  return is_json ? 6 : 3;
+  if (starts(r, "\\/")) return (*byte = '/', 2);
+  if (starts(r, "%")) {
+    int value = hex(after(r, 1));
+    if (value < 0 || value == '\\' || value == '\'') return 0;
+    return (*byte = (char)value, 3);
+  }
+  size_t s = slashes((cx_span){r.at, r.n < SLASHES ? r.n : SLASHES});
+  if (s == 0 || r.n < s + 5 || memcmp(r.at + s, "u00", 3) != 0) return 0;
+  int value = hex(after(r, s + 3));
+  if (value < ' ' || value > '~' || has_char("\\'\"", (char)value)) return 0;
+  return (*byte = (char)value, s + 5);
 }
 
 /* How far the next escape is, or the text's end. */

@@ -50,6 +50,8 @@ local sentences = {
   "password = options.password", "secret = keys[index1]", "  --token   Sets the token to be used",
   "100%25 of %d tokens%3d", "https://host:8080?mail=a@example.org", "rt_mutex_adjust_prio_chain",
   "\27[32mtoken\27[0m is the word", "api_key = None", "TOKEN = os.environ['TOKEN']",
+  "token count: 5", "max_tokens: 100", "pass: 12 tests", "author: x", 'auth: "oauth"',
+  "docker run -p 8080:80 image", "ssh -p 2222 host", "mysql -u root -p", "password: | none",
 }
 
 describe("what is no secret", function()

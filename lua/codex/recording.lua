@@ -111,8 +111,9 @@ local function find_marked(text)
   local marked = {}
   if not text:find('"value"', 1, true) then return marked end
   each_scalar(text, function(at, first, last, is_key)
-    if is_key or not naming[at.keys[at.depth]] or text:byte(first) ~= 34 then return end
-    if is_secret_path(key_of(text:sub(first, last))) then marked[at.opens[at.depth]] = true end
+    local depth = at.keys[at.depth] and at.depth or at.depth - 1 -- a path may be a list
+    if is_key or not naming[at.keys[depth]] or text:byte(first) ~= 34 then return end
+    if is_secret_path(key_of(text:sub(first, last))) then marked[at.opens[depth]] = true end
   end)
   return marked
 end
@@ -133,7 +134,28 @@ end
 
 local user_options = { u = true, user = true, ["proxy-user"] = true }
 
+--- Whether two values are the same but for their texts: a recording is played, too.
+local function has_form(one, other)
+  if type(one) ~= type(other) then return false end
+  if type(one) ~= "table" then return type(one) == "string" or one == other end
+  for key, value in pairs(one) do
+    if not has_form(value, other[key]) then return false end
+  end
+  for key in pairs(other) do
+    if one[key] == nil then return false end
+  end
+  return true
+end
+
 local redact
+
+--- A JSON text without its secrets, those included that stand side by side, as in a list of
+--- arguments: the log sees them.
+local function redact_json(text, own, depth)
+  local clean = redact(text, own, depth)
+  local more = log.redact(clean)
+  return (more == clean or has_form(json.decode(clean), json.decode(more))) and more or clean
+end
 
 --- What stands in place of a text; nil where it may stay. A text may be JSON itself.
 local function replacement(text, key, option, depth)
@@ -144,7 +166,7 @@ local function replacement(text, key, option, depth)
     if user and password:find "%D" then return user .. "[redacted]" end
   end
   local is_json = depth > 0 and text:find "^%s*[{%[]" and json.decode(text) ~= nil
-  local clean = is_json and redact(text, nil, depth - 1) or log.redact(text)
+  local clean = is_json and redact_json(text, nil, depth - 1) or log.redact(text)
   return clean ~= text and clean or nil
 end
 
@@ -172,7 +194,8 @@ function redact(text, own, depth)
       if type(value) == "string" then log.secret(value) end -- it may come again anywhere
       instead = HIDDEN
     elseif piece:byte() == 34 then
-      local key, option = not is_key and at.keys[at.depth], not is_key and option_before(at)
+      local key = not is_key and (at.keys[at.depth] or at.keys[at.depth - 1])
+      local option = not is_key and option_before(at)
       instead = redact_string(piece, key, option, depth)
     end
     if instead then replace(first, last, instead) end
@@ -192,9 +215,8 @@ local DEPTH = 4 -- JSON in texts of JSON in texts
 function M.redact(text, own)
   local is_suspect = own or may_have_secret(text)
   if not is_suspect and log.redact(text) == text then return text end
-  local clean = redact(text, own, DEPTH)
-  if json.decode(text) == nil then clean = log.redact(clean) end
-  return clean
+  if json.decode(text) == nil then return log.redact(redact(text, own, DEPTH)) end
+  return redact_json(text, own, DEPTH)
 end
 
 -- ---- Writing ------------------------------------------------------------------------------------

@@ -169,6 +169,53 @@ static const struct {
     {"rt_AbCdEf0123456789AbCdEf0123", HID},
     {"curl -u \"dev:my pass\" x", "curl -u \"dev:" HID "\" x"},
     {"password=hunter2&more;stuff", "password=" HID "&more;stuff"},
+    /* Options whose names do not say it. */
+    {"curl -uu:hunter2 http://x", "curl -uu:" HID " http://x"},
+    {"curl -su u:hunter2 http://x", "curl -su u:" HID " http://x"},
+    {"curl --user=u:hunter2 x", "curl --user=u:" HID " x"},
+    {"curl -b 'sid=abc; b=c' x", "curl -b '" HID "' x"},
+    {"docker login -u me -p hunter2 r.io", "docker login -u me -p " HID " r.io"},
+    {"mysql -phunter2 -u root", "mysql -p" HID " -u root"},
+    {"sshpass -p hunter2 ssh h", "sshpass -p " HID " ssh h"},
+    {"sshpass -p'hunter 2' ssh h", "sshpass -p'" HID "' ssh h"},
+    {"[\"curl\",\"-u\",\"u:hunter2\"]", "[\"curl\",\"-u\",\"u:" HID "\"]"},
+    {"[\"curl\",\"-uu:hunter2\"]", "[\"curl\",\"-uu:" HID "\"]"},
+    {"[\"x\",\"--token\",\"hunter2\"]", "[\"x\",\"--token\",\"" HID "\"]"},
+    {"[\"x\",\n \"--token\",\n \"hunter2\"]", "[\"x\",\n \"--token\",\n \"" HID "\"]"},
+    /* Headers go to the end of the line, or of the text that has them. */
+    {"cookie: sid=\"hunter2\"; a=b\nx", "cookie: " HID "\nx"},
+    {"{\"h\":\"Cookie: sid=\\\"hunter2\\\"; a\",\"b\":1}", "{\"h\":\"Cookie: " HID "\",\"b\":1}"},
+    {"{\"h\":\"Cookie: sid=\",\"b\":1}", "{\"h\":\"Cookie: " HID "\",\"b\":1}"},
+    {"Authorization: AWS4-HMAC-SHA256 Credential=a/b, Signature=c0ffee\nHost: x",
+     "Authorization: " HID "\nHost: x"},
+    {"Proxy-Authorization: Digest username=\"u\", response=\"c0ffee\"\r\nx",
+     "Proxy-Authorization: Digest " HID "\r\nx"},
+    {"[[\"Authorization\",\"Basic hunter2\"]]", "[[\"Authorization\",\"Basic " HID "\"]]"},
+    /* Marks and quotes of other languages. */
+    {"password := \"hunter2\"", "password := \"" HID "\""},
+    {"'token' => 'hunter2',", "'token' => '" HID "',"},
+    {"TOKEN=$'hunter2' make", "TOKEN=$'" HID "' make"},
+    {"password=`hunter2`;", "password=`" HID "`;"},
+    {"password = \"\"\"hunter \"2\"\"\"", "password = \"\"\"" HID "\"2\"\"\""},
+    {"<password>hunter 2</password>", "<password>" HID "</password>"},
+    {"password: |\n  hunter2\n  more\nnext: 1", "password: |\n  " HID "\nnext: 1"},
+    {"{\"y\":\"password: >-\\n  hunter2\\n\",\"b\":1}",
+     "{\"y\":\"password: >-\\n  " HID "\\n\",\"b\":1}"},
+    {"machine h login u password hunter2\n", "machine h login u password " HID "\n"},
+    {"machine h\n\tlogin u\n\tpassword hunter2\n", "machine h\n\tlogin u\n\tpassword " HID "\n"},
+    {"Your API key: hunter2hunter2", "Your API key: " HID},
+    {"SECRET_KEY_BASE=hunter2", "SECRET_KEY_BASE=" HID},
+    /* Members that go together. */
+    {"{\"name\":\"A_TOKEN\",\"value\":\"hunter2\"}",
+     "{\"name\":\"A_TOKEN\",\"value\":\"" HID "\"}"},
+    {"{\"value\":\"hunter2\",\"name\":\"A_TOKEN\"}",
+     "{\"value\":\"" HID "\",\"name\":\"A_TOKEN\"}"},
+    {"{\"keyPath\":[\"a\",\"api_key\"],\"value\":\"hunter2\"}",
+     "{\"keyPath\":[\"a\",\"api_key\"],\"value\":\"" HID "\"}"},
+    {"<add key=\"ApiKey\" value=\"hunter2\"/>", "<add key=\"ApiKey\" value=\"" HID "\"/>"},
+    {"{\"passwords\":{\"a\":\"hunter2\"},\"b\":1}", "{\"passwords\":\"" HID "\",\"b\":1}"},
+    {"\"{\\\"secret\\\":[\\\"hunter2\\\"]}\"", "\"{\\\"secret\\\":\\\"" HID "\\\"}\""},
+    {"https://aB3dE6gH9jK2mN5pQ8sT@host/x", "https://" HID "@host/x"},
 };
 
 static void test_misses(void) {
@@ -219,6 +266,26 @@ static const char *const plain[] = {
     "author=\"me\" authority: x86_64-linux",
     "basic  training",
     "the user_code is shown: type it",
+    "token count: 5, max_tokens: 100, tokens: 12, \"tokens\":[1,2,3]",
+    "pass: 12 tests, PASS: tests/core/a1b2c3d4e5f6g7h8_test, PASS=12 FAIL=0",
+    "--- PASS: TestRedaction2 (0.01s)",
+    "pwd=/home/dev/a1b2c3d4e5f6g7h8",
+    "author: x, auth: \"oauth\", \"auth\":\"chatgptAuthTokens0\"",
+    "\"required\":[\"token\",\"page_id\",\"apiKey\"]",
+    "[\"use --token\", \"or --help\"]",
+    "{\"name\":\"token\",\"description\":\"of the account\"}",
+    "\"secrets\":[], \"token\":{}, \"tokens\":[\"the\",\"cat\"]",
+    "docker run -p 8080:80 image; mkdir -p dir; ssh -p 2222 host; loginctl show -p Type",
+    "mysql -p db, mysql -u root -p",
+    "curl -b cookies.txt -c jar https://x; sort -b a=b",
+    "token := lexer.next(), token => lexer.next()",
+    "if token <- chan then `token` is `password`",
+    "if (token>other) <b>token</b>",
+    "password: | none",
+    "this machine has a login page, whose password is long",
+    "the API key: required, API keys: none",
+    "git clone https://someones-name@github.com/x",
+    "https://user.name1@example.org, ssh://git@host",
 };
 
 static void test_plain(void) {
@@ -326,6 +393,23 @@ static const char *const vocabulary[] = {"token",
                                          "hunter2",
                                          "hooks.slack.com/",
                                          "true",
+                                         "`",
+                                         "<token>",
+                                         "</",
+                                         "[",
+                                         "]",
+                                         "|\n ",
+                                         "|\\n ",
+                                         "curl -u",
+                                         "login -p ",
+                                         "\"--token\",\"",
+                                         "\"token\":[",
+                                         "\"name\":\"a_token\",",
+                                         "\"value\":\"",
+                                         "\"value\":[",
+                                         "machine a login b ",
+                                         "Cookie: a=\"",
+                                         "=\"",
                                          ".token"};
 
 static unsigned seed;
@@ -395,8 +479,13 @@ static void check_time(const cx_log *log, char *shorter, char *longer, size_t n)
 static void test_time(void) {
   static const struct {
     const char *unit, *end;
-  } known[] = {{"\"token:$\"", ""}, {"token:$", ""}, {"token=", ".token"}, {"token:", "("},
-               {"token=\"$", ""},   {"eyJ-", "."},   {"://u:", "@"},       {"token: -", ""}};
+  } known[] = {{"\"token:$\"", ""},  {"token:$", ""},
+               {"token=", ".token"}, {"token:", "("},
+               {"\"token\":[", ""},  {"\"token\":[\\", "\""},
+               {"token: |\n ", ""},  {"curl -u ", ":"},
+               {"Cookie: a=\"", ""}, {"\"name\":\"a_token\",\"value\":[", ""},
+               {"token=\"$", ""},    {"eyJ-", "."},
+               {"://u:", "@"},       {"token: -", ""}};
   enum { N = 100 * 1000 };
   cx_log log;
   cx_log_init(&log);
