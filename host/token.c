@@ -124,7 +124,8 @@ static const char short_escapes[128] = {
 
 static char short_escape(char letter) {
   unsigned char c = (unsigned char)letter;
-  return c < sizeof short_escapes ? short_escapes[c] : 0;
+  if (c >= sizeof short_escapes) return 0;
+  return short_escapes[c];
 }
 
 /* -1 for what is none. */

@@ -54,7 +54,8 @@ static void same_again(lua_State *L) {
   lua_pushvalue(L, ENCODE);
   lua_pushvalue(L, DECODE);
   lua_pushvalue(L, -3);
-  if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_pcall(L, 1, 1, 0) != LUA_OK) abort();
+  for (int i = 0; i < 2; i++) /* read, and written */
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) abort();
   if (!lua_rawequal(L, -1, -2)) abort();
 }
 
