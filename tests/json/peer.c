@@ -10,9 +10,7 @@
 
 static void dump(const cJSON *item, FILE *out);
 
-static void dump_string(const char *text, FILE *out) {
-  fprintf(out, "%zu:%s", strlen(text), text);
-}
+static void dump_string(const char *text, FILE *out) { fprintf(out, "%zu:%s", strlen(text), text); }
 
 static void dump_number(double value, FILE *out) {
   unsigned char bytes[sizeof value];
