@@ -94,6 +94,22 @@ describe("an event", function()
     assert.equal("tea_is_ready", lifecycle.type_of "TeaIsReady")
   end)
 
+  it("that nobody knows is refused where a hook refuses or fails closed", function()
+    local function rename(payload) payload.hook_event_name = "TeaIsReady" end
+    local fails = 'return { fail = %q, run = function() error("broken", 0) end }'
+    local none = "return { on = 'pre_tool_use', run = function() end }"
+    for _, case in ipairs {
+      { fails:format "closed", nil, "broken" }, { none, "closed", "it has no hook for tea" },
+      { returns '{ decision = "deny", reason = "no tea" }', nil, "no tea" },
+    } do
+      local _, reply = answer("stop", case[1], { fail = case[2] }, rename)
+      assert.same({ 2, "" }, { reply.code, reply.out })
+      assert.truthy(reply.refusal:find(case[3], 1, true))
+    end
+    local _, reply = answer("stop", fails:format "open", nil, rename)
+    assert.equal(0, reply.code)
+  end)
+
   it("is the same in 0.153.4, which has no hooks around model requests", function()
     for _, kind in ipairs(types) do
       local ok, text = pcall(fixture, kind, "0.153.4")
@@ -513,6 +529,12 @@ describe("codex-lua hook", function()
     assert.equal(1, #result.log)
     assert.same({ "h1", true, "lifecycle", "pre_tool_use" },
       { result.log[1].hook, result.log[1].ok, result.log[1].route, result.log[1].type })
+  end)
+
+  it("refuses what it does not know by an exit code where it fails closed", function()
+    local renamed = payload:gsub("PreToolUse", "TeaIsReady")
+    local hook = "return { on = 'pre_tool_use', run = function() end }"
+    is_denied(run({ hook }, renamed, { "--fail", "closed" }), "it has no hook for tea_is_ready")
   end)
 
   it("refuses when a callback of a hook fails", function()

@@ -380,6 +380,18 @@ describe("codex-lua notify", function()
     end)
   end)
 
+  it("does not wait for a record of its changes that is a FIFO, and names it", function()
+    with_codex("latest", function(place)
+      local dir = place.folder .. "/state/codex-lua/setup"
+      local name = (place.cx.home .. "/config.toml.json"):gsub("/", "%%2f")
+      assert(files.make_dir(dir))
+      assert.equal(0, assert(proc.run { "mkfifo", ("%s/%s"):format(dir, name:sub(-200)) }).code)
+      local result = place:notify("install", "--yes")
+      assert.equal(1, result.code)
+      assert.matches("cannot read '.*config%.toml%.json': it is no regular file", result.stderr)
+    end)
+  end)
+
   it("is installed where there is no config.toml, which is gone again afterwards", function()
     with_codex("latest", function(place)
       local config = place.cx.home .. "/config.toml"
@@ -419,6 +431,9 @@ describe("codex-lua notify", function()
       assert.equal("modified", json.decode(result.stdout).installed.hooks[1].trust)
       assert(place:exec "not told: the hook is not the one that was trusted")
       place:events(1)
+      place:notify '{"type":"turn-is-over"}'
+      assert.matches("notify  turn_is_over  the payload's type 'turn%-is%-over' is not known",
+        place:notify("status").stdout)
     end)
   end)
 

@@ -183,6 +183,23 @@ describe("codex-lua notify", function()
     assert.equal("", seen())
   end)
 
+  it("writes down that it does not know a payload's type, so that it does not go unseen", function()
+    hook_file("a.lua", "return { on = 'turn_complete', run = function() error 'x' end }")
+    for _, text in ipairs { "{}", '{"type":5}', '{"type":"unknown"}', '{"type":"turn-is-over"}' } do
+      assert.equal(0, run({ text }).code)
+    end
+    assert.equal(0, run({ (payload { type = "turn-failed" }) }).code)
+    local notes = {}
+    for i, entry in ipairs(log()) do
+      assert.same({ "notify", true }, { entry.hook, entry.ok })
+      notes[i] = entry.note
+    end
+    local see = ": hooks for turns do not see it"
+    assert.same({ "the payload has no type" .. see, "the payload has no type" .. see,
+      "the payload's type 'unknown' is not known" .. see,
+      "the payload's type 'turn-is-over' is not known" .. see }, notes)
+  end)
+
   it("takes 10 MB from standard input, by - and from a Stop hook", function()
     hook_file("a.lua", recorder "#(event.last_assistant_message or '')")
     local big = ("x"):rep(10 << 20)
@@ -479,6 +496,37 @@ describe("the log of runs", function()
     assert.equal(8, #log())
   end)
 
+  --- Writes a note down while somebody else holds the log's lock; what `meanwhile` does with that
+  --- other descriptor is done whenever we sleep.
+  local function write_beside(meanwhile)
+    local path, flag = dir .. "/state/codex-lua/notify.jsonl", uv.constants
+    assert(files.make_dir(dir .. "/state/codex-lua"))
+    local fd = assert(uv.fs_open(path, flag.O_RDWR | flag.O_CREAT, tonumber("600", 8)))
+    assert.is_true(require("codex.core.lock").take(fd))
+    assert(uv.fs_write(fd, '{"first'))
+    local sleep, state = uv.sleep, os.getenv "XDG_STATE_HOME"
+    function uv.sleep() meanwhile(fd) end -- luacheck: ignore 122
+    uv.os_setenv("XDG_STATE_HOME", dir .. "/state")
+    notify.write_down(nil, { { hook = "h", ok = true } })
+    uv.os_setenv("XDG_STATE_HOME", state)
+    uv.sleep = sleep -- luacheck: ignore 122
+    return files.read(path), fd
+  end
+
+  it("is looked at when no other program is writing", function()
+    local text = write_beside(function(fd)
+      assert(uv.fs_write(fd, '":1}\n'))
+      assert(uv.fs_close(fd))
+    end)
+    assert.matches('^{"first":1}\n{"hook":"h","ok":true,[^\n]*}\n$', text)
+  end)
+
+  it("is written also while another program holds it and does not let go", function()
+    local text, fd = write_beside(function() end)
+    assert(uv.fs_close(fd))
+    assert.matches('^{"first\n{"hook":"h","ok":true,[^\n]*}\n$', text)
+  end)
+
   it("begins anew after 1 MiB and keeps the one before", function()
     hook_file("a.lua", recorder())
     assert(files.make_dir(dir .. "/state/codex-lua"))
@@ -488,6 +536,19 @@ describe("the log of runs", function()
     run { (payload()) }
     assert.equal(2, #log())
     assert.equal((1 << 20) + 1, uv.fs_stat(path .. ".1").size)
+  end)
+
+  it("whose folder cannot be made is said with that folder, by the state, too", function()
+    if not uv.fs_stat "/sys/kernel" then return pending "nothing is mounted at /sys" end
+    env.XDG_STATE_HOME = "/sys" -- where nobody makes a folder
+    local what = "cannot write '/sys/codex%-lua/notify%.jsonl': cannot make '/sys/codex%-lua': E"
+    local result = run { "{}" }
+    assert.equal(0, result.code)
+    assert.matches(what, result.stderr)
+    env.CODEX_BINARY = "/bin/false"
+    result = run { "status" }
+    assert.equal(1, result.code)
+    assert.matches(what, result.stdout)
   end)
 
   it("that cannot be written is said, and hooks run all the same", function()

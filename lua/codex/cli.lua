@@ -149,7 +149,8 @@ function M.say_runs(title, list)
   if #list == 0 then return M.say("%s: none", title) end
   M.say("%s:", title)
   for _, each in ipairs(list) do
-    local how = each.skipped and "skipped" or each.ok and "ok" or "FAILED: " .. tostring(each.why)
+    local how = each.note or each.skipped and "skipped" or each.ok and "ok"
+      or "FAILED: " .. tostring(each.why)
     M.say("  %s  %s  %s  %s", tostring(each.time), tostring(each.hook), tostring(each.type), how)
   end
 end

@@ -59,14 +59,9 @@ function M.make_dir(path)
   return make_one(path) -- that nothing is there although its parent is: /proc says so
 end
 
----@param path string
----@return string?
----@return codex.Error?
-function M.read(path)
-  local fd, message, name = uv.fs_open(path, "r", 0)
-  if not fd then return io_error("cannot read", path, message, name) end
+local function read_all(path, fd)
   local pieces, offset = {}, 0
-  local piece
+  local piece, message, name
   repeat
     piece, message, name = uv.fs_read(fd, 65536, offset)
     if piece then
@@ -77,6 +72,29 @@ function M.read(path)
   uv.fs_close(fd)
   if not piece then return io_error("cannot read", path, message, name) end
   return table.concat(pieces)
+end
+
+---@param path string
+---@return string?
+---@return codex.Error?
+function M.read(path)
+  local fd, message, name = uv.fs_open(path, "r", 0)
+  if not fd then return io_error("cannot read", path, message, name) end
+  return read_all(path, fd)
+end
+
+--- Reads what must be a regular file: nobody is waited for, as one who writes to a FIFO would be.
+---@param path string
+---@return string?
+---@return codex.Error?
+function M.read_regular(path)
+  local flags = uv.constants.O_RDONLY | uv.constants.O_NONBLOCK
+  local fd, message, name = uv.fs_open(path, flags, 0)
+  if not fd then return io_error("cannot read", path, message, name) end
+  local stat = uv.fs_fstat(fd)
+  if stat and stat.type == "file" then return read_all(path, fd) end
+  uv.fs_close(fd)
+  return io_error("cannot read", path, "it is no regular file")
 end
 
 local function write_all(fd, data)

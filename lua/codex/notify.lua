@@ -20,6 +20,7 @@ local uv = require "luv"
 local M = {}
 
 local LOG_LIMIT = 1 << 20 -- bytes of the log of runs before it begins anew
+local LOCK_ATTEMPTS = 100 -- a millisecond apart
 local SEEN_FOR = 86400 -- seconds
 local ARGUMENT_LIMIT = 128 * 1024 - 1 -- of Linux, for one argument (MAX_ARG_STRLEN)
 local PROGRAM_TIMEOUT = 60 -- seconds
@@ -109,6 +110,9 @@ end
 
 local types = { ["agent-turn-complete"] = "turn_complete" }
 
+--- Those that programs tell each other as Codex would, beside Codex's own.
+local known = { turn_complete = true, turn_failed = true, turn_interrupted = true }
+
 local function present(value)
   if value ~= json.null then return value end
 end
@@ -124,6 +128,17 @@ function M.event(payload, raw)
   local kind = type(payload.type) == "string" and payload.type or "unknown"
   event.type = types[kind] or kind:gsub("-", "_")
   return setmetatable(event, Event)
+end
+
+--- What is odd about an event of Codex's notify: a Codex that calls things by other names would
+--- have no hook run, and nobody would notice. Nil where nothing is.
+---@param event codex.NotifyEvent
+---@return string?
+function M.oddity(event)
+  if event.route ~= "notify" or known[event.type] then return nil end
+  local kind = event.payload.type
+  if type(kind) ~= "string" then return "the payload has no type: hooks for turns do not see it" end
+  return ("the payload's type '%s' is not known: hooks for turns do not see it"):format(kind)
 end
 
 --- The event that the input of a Stop or an Interrupt hook stands for.
@@ -203,25 +218,54 @@ local function open_to_append(path)
     tonumber("600", 8))
 end
 
---- An open log, and how long it is.
+--- Has this program be the only one that writes the log, until it closes that. Others write for
+--- less than a millisecond: after a tenth of a second nobody is waited for any more.
+local function lock_log(fd)
+  local lock = require "codex.core.lock"
+  for _ = 1, LOCK_ATTEMPTS do
+    if lock.take(fd) ~= false then return end
+    uv.sleep(1)
+  end
+end
+
+--- Whether another program has begun anew meanwhile, and this is the log before.
+local function is_old(path, stat)
+  local there = stats.at(path)
+  return there ~= nil and (there.ino ~= stat.ino or there.dev ~= stat.dev)
+end
+
+--- A log that is ours alone, and how long it is.
 local function open_log()
   local path = M.log_path()
   local fd, message, code = open_to_append(path)
   if code == "ENOENT" then
-    files.make_dir(path:match "^(.*)/")
+    local ok, err = files.make_dir(path:match "^(.*)/")
+    if not ok then return nil, err.message end
     fd, message = open_to_append(path)
   end
   if not fd then return nil, message end
+  lock_log(fd)
   local stat = stats.of(fd)
   if not stat or stat.mode & TYPE ~= FILE then
     uv.fs_close(fd)
     return nil, "it is no regular file"
   end
   if stat.size <= LOG_LIMIT then return fd, stat.size end
+  if not is_old(path, stat) then uv.fs_rename(path, path .. ".1") end
   uv.fs_close(fd)
-  uv.fs_rename(path, path .. ".1")
   fd, message = open_to_append(path)
-  return fd, fd and 0 or message
+  if not fd then return nil, message end
+  lock_log(fd)
+  return fd, (stats.of(fd) or {}).size or 0
+end
+
+--- Why runs cannot be written down; nil where they can.
+---@return string?
+function M.log_problem()
+  local ok, fd, message = pcall(open_log)
+  if not ok then return "runs are not written down: " .. tostring(fd) end
+  if not fd then return ("cannot write '%s': %s"):format(M.log_path(), message) end
+  uv.fs_close(fd)
 end
 
 --- A text of others' that is not longer than that, and shows where it was cut.
@@ -238,6 +282,7 @@ local function entry_of(event, outcome)
   local entry = {
     time = os.date "!%Y-%m-%dT%H:%M:%SZ", ok = outcome.ok, skipped = outcome.skipped,
     hook = bounded(outcome.hook, WORD_LIMIT),
+    note = bounded(outcome.note, WORD_LIMIT),
     why = outcome.why and bounded(log.redact(bounded(outcome.why, 2 * WHY_LIMIT)), WHY_LIMIT),
     seconds = outcome.seconds and math.floor(outcome.seconds * 1e4) / 1e4,
   }
@@ -366,6 +411,8 @@ function M.deliver(event, opts)
   opts = opts or {}
   local outcomes = {}
   if opts.again or is_new(event) then outcomes = tell(event, opts.files) end
+  local note = M.oddity(event)
+  if note then outcomes[#outcomes + 1] = { hook = "notify", ok = true, note = note } end
   M.write_down(event, outcomes)
   if opts.told then opts.told() end
   if opts.chain then

@@ -48,7 +48,7 @@ local function record_path(path)
 end
 
 local function load_record(path)
-  local text, err = files.read(record_path(path))
+  local text, err = files.read_regular(record_path(path))
   if not text and err.code ~= "ENOENT" then return nil, err end
   return records.decode(text, path)
 end
@@ -67,7 +67,7 @@ end
 --- The file as it is now: its bytes, in base64 as they are kept, and its mode; `missing`.
 local function look(path)
   local stat = uv.fs_stat(path)
-  local text, err = files.read(path)
+  local text, err = files.read_regular(path)
   if not text and err.code == "ENOENT" then return { missing = true } end
   if not text then return nil, err end
   return { bytes = base64.encode(text), mode = stat and stat.mode & PERMISSIONS }
@@ -275,7 +275,7 @@ end
 ---@param keys string[] "notify", "hooks.Stop" ...
 ---@return string[]
 function Setup:comments(keys)
-  local text, list = files.read(self.path) or "", {}
+  local text, list = files.read_regular(self.path) or "", {}
   for _, key in ipairs(keys) do
     local found = records.comments(text, key)
     table.move(found, 1, #found, #list + 1, list)

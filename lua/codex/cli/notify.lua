@@ -361,18 +361,21 @@ end
 local function status(args)
   local found = installed()
   local hooks = hooks_found(found.files or {})
+  local unwritten = notify.log_problem()
   local last = cli.last_runs(function() return true end)
   local failures = cli.last_runs(function(record) return record.ok == false end)
   if args.json then
     print(json.encode({ installed = found, hooks = hooks, runs = last, failures = failures,
-      folder = notify.folder(), log = notify.log_path() }, { repair = true }))
+      folder = notify.folder(), log = notify.log_path(), log_problem = unwritten },
+      { repair = true }))
   else
     say_installed(found)
     say_hooks(hooks)
+    if unwritten then say("%s", unwritten) end
     cli.say_runs("last runs", last)
     cli.say_runs("last failures", failures)
   end
-  os.exit(is_sound(found, hooks) and 0 or 1)
+  os.exit(is_sound(found, hooks) and not unwritten and 0 or 1)
 end
 
 -- ---- test --------------------------------------------------------------------------------------

@@ -39,7 +39,10 @@ local events = {
 
 M.events = events
 
-local unknown = {} -- of events that Codex may add: nothing is known that it would take
+--- Of events that Codex may add nothing is known but that exit code 2 refuses whatever can be
+--- refused. A guard that is asked about one in the place of an event that it knows must not let it
+--- pass.
+local unknown = { refuse = "deny", code = true }
 
 --- What Codex takes of an event.
 ---@param kind string
