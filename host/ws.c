@@ -507,6 +507,17 @@ void cx_ws_close(cx_ws *ws) {
 
 /* ---- Opening -------------------------------------------------------------------------------- */
 
+/* Where only one is left, libwebsockets makes half of its wake-up pipe, and a context that it
+ * cannot take down again. */
+static int find_descriptors(void) {
+  int fds[2];
+  int rc = cx__pipe(fds);
+  if (rc != 0) return rc;
+  close(fds[0]);
+  close(fds[1]);
+  return 0;
+}
+
 /* libwebsockets ignores SIGPIPE from then on, which is not its business in a library. */
 static int open_context(cx_ws *ws, uv_loop_t *loop) {
   static const struct lws_protocols protocols[] = {
@@ -522,6 +533,8 @@ static int open_context(cx_ws *ws, uv_loop_t *loop) {
       .user = ws,
   };
   struct sigaction before;
+  int rc = find_descriptors();
+  if (rc != 0) return rc;
   sigaction(SIGPIPE, NULL, &before);
   lws_set_log_level(0, NULL);
   ws->context = lws_create_context(&info);

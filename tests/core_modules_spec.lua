@@ -17,6 +17,8 @@ local CALLS = math.tointeger(tonumber(os.getenv "CORE_CALLS" or "")) or 2000
 local SEED = math.tointeger(tonumber(os.getenv "CORE_SEED" or "")) or 1
 local RUNS = math.tointeger(tonumber(os.getenv "CORE_RUNS" or "")) or 2
 
+local proc_run = require("codex.proc").run
+
 local function nothing() end
 
 --- Has these members as long as nobody has asked twice, and holds their strings for nobody.
@@ -240,6 +242,24 @@ describe("an answer of a server", function()
 end)
 
 describe("a WebSocket", function()
+  it("needs more descriptors than one, and says so", function()
+    local code = [[
+      local ws, uv = require "codex.core.ws", require "luv"
+      local held = {}
+      while true do
+        local fd = uv.fs_open("/dev/null", "r", 0)
+        if not fd then break end
+        held[#held + 1] = fd
+      end
+      uv.fs_close(table.remove(held))
+      print((select(2, ws.connect("/tmp/none", {}, print))))
+      for _, fd in ipairs(held) do uv.fs_close(fd) end ]]
+    local limited = [[ulimit -n 100; exec "$0" -e "$1"]]
+    local ran = assert(proc_run({ "sh", "-c", limited, program.path, code },
+      { timeout = 30 }))
+    assert.same({ "EMFILE\n", 0 }, { ran.stdout, ran.code }, ran.stderr)
+  end)
+
   it("asks for no path that would be more than that", function()
     for _, path in ipairs { "/ HTTP/1.1\r\nX: y\r\n\r\n", "/a b", "/\n" } do
       local client, name = ws.connect("/tmp/none", { url_path = path }, nothing)
