@@ -489,6 +489,18 @@ describe("the log of runs", function()
     for i = 2, 3 do assert.is_true(json.decode(lines[i]).ok) end
   end)
 
+  it("shows no secret of what a hook failed with, neither in the log nor on standard error",
+    function()
+      local secret = "Zq99Xw9Lm2Tb4Vn8Kc3Rd"
+      local why = ('{"env":[{"name":"GITHUB_TOKEN","value":"%s"}],"argv":["--token","%s"]}'):format(
+        secret, secret)
+      hook_file("a.lua", ("return function() error(%q, 0) end"):format(why))
+      local result = run { (payload()) }
+      assert.matches("a: .*%[redacted%].*%[redacted%]", result.stderr)
+      assert.is_nil(result.stderr:find(secret, 1, true))
+      assert.is_nil(log()[1].why:find(secret, 1, true))
+    end)
+
   it("has whole lines when many write at once", function()
     hook_file("a.lua", "return function() error(('x'):rep(1900)) end")
     local codex = require "codex"

@@ -161,6 +161,12 @@ describe("secrets in a recording", function()
       '{"auths":{"r.io":{"auth":' .. hidden .. '}},"auth":"basic"}',
     ['{"out":"\\u001b[01;31m\\u001b[Kghp_0123456789abcdefghij\\u001b[m"}'] =
       '{"out":"\\u001b[01;31m\\u001b[K[redacted]\\u001b[m"}',
+    -- What a file has is told by its length alone: "[redacted: 5 bytes]".
+    ['{"id":3,"result":{"dataBase64":"aGVsbG8="},"text":"aGVsbG8="}'] =
+      '{"id":3,"result":{"dataBase64":"W3JlZGFjdGVkOiA1IGJ5dGVzXQ=="},"text":"aGVsbG8="}',
+    ['{"method":"fs/writeFile","params":{"dataBase64":"no base64!","path":"x"}}'] =
+      '{"method":"fs/writeFile","params":{"dataBase64":"W3JlZGFjdGVkOiAxMCBieXRlc10="'
+        .. ',"path":"x"}}',
     ['{"out":"Authorization: Bearer abc.def"}'] = '{"out":"Authorization: Bearer [redacted]"}',
   } do
     it("are taken out of " .. given:sub(1, 48), function()
@@ -172,6 +178,7 @@ describe("secrets in a recording", function()
     '{"id":12,"method":"account/read","params":{"refreshToken":false}}',
     '{"tokenUsage":{"totalTokens":110,"inputTokens":100},"tokens":5,"hasPassword":true}',
     '{"type":"apiKey","text":"the token: is here","key":"v","credentialId":null,"token":null}',
+    '{"result":{"dataBase64":""}}', '{"result":{"dataBase64":"W3JlZGFjdGVkOiA1IGJ5dGVzXQ=="}}',
     '{"text":"a \\"apiKey\\": in a text","monkey":"x","authorizationUrl":"http://x"}',
   } do
     it("are not seen in " .. given:sub(1, 48), function() assert.equal(given, written(given)) end)

@@ -7,6 +7,7 @@
 --- recorded into again has several recordings, one after the other.
 
 local E = require "codex.error"
+local base64 = require "codex.base64"
 local json = require "codex.json"
 local log = require "codex.log"
 local uv = require "luv"
@@ -83,7 +84,7 @@ local hints = {
   "apikey", "_key", "-key", "privatekey", "secretkey", "signingkey", "encryptionkey", "accesskey",
   "keypath", "token", "secret", "passw", "_pass", "_pwd", "passphrase", "authorization", "cookie",
   "credentials", "usercode", "devicecode", "user_code", "device_code", "verifier", "pat\"", '"-u"',
-  '-user"', "deviceauth", "device_auth", "pat\\", "accountkey", "auth\"", "auth\\",
+  '-user"', "deviceauth", "device_auth", "pat\\", "accountkey", "auth\"", "auth\\", "base64\"",
 }
 
 local function may_have_secret(text)
@@ -157,8 +158,17 @@ local function redact_json(text, own, depth)
   return (more == clean or has_form(json.decode(clean), json.decode(more))) and more or clean
 end
 
+--- What stands in place of a file's contents: base64 as they are, since who plays the recording
+--- reads it.
+local function contents_marker(text)
+  local bytes = base64.decode(text)
+  if bytes == "" or bytes and bytes:find "^%[redacted: %d+ bytes%]$" then return nil end
+  return base64.encode(("[redacted: %d bytes]"):format(#(bytes or text)))
+end
+
 --- What stands in place of a text; nil where it may stay. A text may be JSON itself.
 local function replacement(text, key, option, depth)
+  if key and key:find "Base64$" then return contents_marker(text) end
   if key and log.is_secret(key, text) and not log.is_secret(key) then return "[redacted]" end
   if option and log.is_secret(option) and not text:find "^[-$]" then return "[redacted]" end
   if option and user_options[option] then

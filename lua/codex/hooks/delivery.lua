@@ -149,7 +149,8 @@ function M.main()
   local code = 0
   for _, outcome in ipairs(deliver(event, given)) do
     if not outcome.ok then
-      io.stderr:write(("codex-lua notify: %s: %s\n"):format(outcome.hook, outcome.why))
+      local why = require("codex.log").redact(tostring(outcome.why))
+      io.stderr:write(("codex-lua notify: %s: %s\n"):format(outcome.hook, why))
       code = 1
     end
   end
