@@ -16,6 +16,20 @@ collectgarbage("generational", 20, 400)
 
 local GRACE, LOST_GRACE = 5, 0.5 -- seconds for the server to end; less when nobody listens
 
+local MOST_SECONDS = 1e9 -- a timer takes no endless time
+
+local function seconds(text)
+  local number = tonumber(text)
+  if number and number > 0 and number <= MOST_SECONDS then return number end
+  return nil, ("'%s' is no number of seconds above 0, and of at most 1e9"):format(text)
+end
+
+local function count(text)
+  local number = math.tointeger(tonumber(text))
+  if number and number > 0 then return number end
+  return nil, ("'%s' is not a positive whole number"):format(text)
+end
+
 local parser = cli.parser("app-server",
   "Codex's app-server with Lua in between: for IDEs and the TUI (codex --remote unix://PATH).")
 parser:option("--policy", "a policy file; the user's policy.d is used where none is named")
@@ -28,7 +42,7 @@ parser:option("--workspace", "with --strict: a folder in which threads may work,
   .. "where this runs; others are a question to the policies; may be repeated")
   :argname "DIR":count "*"
 parser:option("--policy-timeout", "seconds until the safe answer is given (60)")
-  :convert(tonumber):argname "N"
+  :convert(seconds):argname "N"
 parser:option("--record", "write both directions to this file, secrets taken out"):argname "FILE"
 parser:mutex(
   parser:flag("--no-audit", "do not write decisions to the audit log"),
@@ -37,9 +51,9 @@ parser:mutex(
 parser:option("--listen", "stdio:// (the default), or unix://PATH for WebSocket; may be repeated")
   :argname "URL":count "*"
 parser:option("--unread", "seconds that one of several clients may leave 8 MiB unread (10)")
-  :convert(tonumber):argname "N"
+  :convert(seconds):argname "N"
 parser:option("--clients", "how many may be connected over sockets at once (32)")
-  :convert(math.tointeger):argname "N"
+  :convert(count):argname "N"
 parser:argument("codex_args", "after --: arguments for Codex; `app-server` is added where missing")
   :args "*"
 parser:epilog [[

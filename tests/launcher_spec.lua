@@ -599,6 +599,16 @@ describe("the command line", function()
       code, stderr = wrong("--strict", "--workspace", folder, "--workspace", folder .. "/inner")
       assert.equal(1, code)
       assert.truthy(stderr:find("could write settings", 1, true))
+      for option, values in pairs {
+        ["--policy-timeout"] = { "0", "-1", "nan", "inf", "1e400", "1e10", "" },
+        ["--unread"] = { "0", "1e400" }, ["--clients"] = { "0", "-5", "1.5", "x", "1e400" },
+      } do
+        for _, value in ipairs(values) do
+          code, stderr = wrong(("%s=%s"):format(option, value))
+          assert.equal(2, code, option .. value .. stderr)
+          assert.is_nil(stderr:find("traceback", 1, true), stderr)
+        end
+      end
       code, stderr = wrong("--policy", folder .. "/missing.lua")
       assert.equal(1, code)
       assert.truthy(stderr:find("missing.lua", 1, true))
