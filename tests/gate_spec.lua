@@ -16,7 +16,9 @@ local function schema_of(name)
   return loaded[name]
 end
 
-local function none() return false end
+local function none() return nil end
+local function begun() return "begun" end
+local function resumed() return "resumed" end
 
 -- The one folder that the user named.
 local root, remove_root = program.folder(true)
@@ -24,8 +26,10 @@ assert(uv.fs_mkdir(root .. "/named", 448))
 local named = assert(workspaces.open({ root .. "/named" }, root .. "/named"))
 teardown(remove_root)
 
-local function what(method, params, folders)
-  local question = gate.question("request", method, params, none, folders or named)
+--- The question about a method's params, in words; of threads nothing is known but what `knows`
+--- says.
+local function what(method, params, folders, knows)
+  local question = gate.question("request", method, params, knows or none, folders or named)
   return question and question.what
 end
 
@@ -79,7 +83,7 @@ describe("the methods", function()
           local params, needs = {}, select(2, schema:params_of(method))
           local example = one.params and schema:example(one.params) or {}
           for field in pairs(needs) do params[field] = example[field] end
-          assert.is_nil(what(method, params), method)
+          assert.is_nil(what(method, params, named, begun), method)
         end
       end
     end
@@ -121,15 +125,13 @@ local full = {
 local takers = { "thread/start", "thread/resume", "thread/fork", "turn/start",
   "thread/settings/update", "turn/settings/update" }
 
-local function known() return true end
-
 describe("parameters", function()
   it("that take decisions away are a question, in every method that takes them", function()
     local count = 0
     for _, method in ipairs(takers) do
       for field, values in pairs(full) do
         for _, value in ipairs(values) do
-          local found = gate.question("request", method, { threadId = "t", [field] = value }, known,
+          local found = gate.question("request", method, { threadId = "t", [field] = value }, begun,
             named)
           assert.is_truthy(found, ("%s %s=%s"):format(method, field, json.encode(value)))
           assert.is_string(found.what)
@@ -151,13 +153,13 @@ describe("parameters", function()
         if gate.harmless[method][field] then params[field] = value end
       end
       if gate.harmless[method].sandbox then params.sandbox = "workspace-write" end
-      assert.is_nil(gate.question("request", method, params, none, named), method)
+      assert.is_nil(gate.question("request", method, params, resumed, named), method)
       for field in pairs(full) do params[field] = json.null end
-      assert.is_nil(gate.question("request", method, params, known, named), method)
+      assert.is_nil(gate.question("request", method, params, begun, named), method)
     end
     assert.is_nil(what("turn/start", { sandboxPolicy = {
       type = "workspaceWrite", networkAccess = false, writableRoots = json.array {},
-      excludeSlashTmp = true, readOnlyAccess = { type = "fullAccess" } } }))
+      excludeSlashTmp = true, readOnlyAccess = { type = "fullAccess" } } }, named, begun))
     assert.is_nil(what("thread/start",
       { config = { model = "m", approval_policy = "on-request" } }))
   end)
@@ -183,7 +185,30 @@ describe("parameters", function()
       approvalPolicy = "on-request", approvalsReviewer = "user", sandbox = json.null }))
     assert.matches("settings it was left with", what("thread/fork", { threadId = "t",
       approvalPolicy = "on-request", approvalsReviewer = "user", sandbox = "read-only" }))
-    assert.is_nil(gate.question("request", "thread/resume", { threadId = "t" }, known, named))
+    for _, method in ipairs { "thread/resume", "thread/fork" } do
+      assert.matches("settings it was left with", what(method, { threadId = "t" }, named, resumed))
+      assert.is_nil(what(method, { threadId = "t" }, named, begun))
+    end
+  end)
+
+  it("of a thread must be of one whose settings were looked at, where it runs", function()
+    for _, method in ipairs { "turn/start", "turn/steer", "review/start", "thread/compact/start",
+      "thread/settings/update", "turn/settings/update", "thread/revert", "thread/rollback" } do
+      assert.equal("the thread was not opened here", what(method, { threadId = "t" }), method)
+      local function unsafe() return nil, "never asked" end
+      assert.matches("nobody allowed: never asked", what(method, {}, named, unsafe))
+      assert.is_nil(what(method, { threadId = "t" }, named, resumed), method)
+    end
+    assert.is_nil(what("turn/interrupt", { threadId = "t", turnId = "u" }))
+  end)
+
+  it("of a thread must be of one that was begun here, where it keeps something", function()
+    for _, method in ipairs { "thread/queue/add", "thread/queue/update", "thread/queue/start",
+      "thread/queue/delete", "thread/queue/reorder", "thread/goal/set" } do
+      assert.equal("the thread was not opened here", what(method, { threadId = "t" }), method)
+      assert.matches("not begun here", what(method, { threadId = "t" }, named, resumed), method)
+      assert.is_nil(what(method, { threadId = "t" }, named, begun), method)
+    end
   end)
 
   it("of reports and logins that give things away are a question", function()
@@ -207,7 +232,7 @@ describe("a folder", function()
   after_each(function() assert(os.execute(("rm -r '%s'"):format(own))) end)
 
   local function of(folders, path)
-    return what("turn/start", { threadId = "t", cwd = path }, folders)
+    return what("turn/start", { threadId = "t", cwd = path }, folders, begun)
   end
 
   it("is harmless that the launcher is in, or that was named, and no other", function()
@@ -253,8 +278,10 @@ describe("a folder", function()
       assert.truthy(problem:find(("obey %s in"):format(path), 1, true), problem)
       assert.truthy(problem:find("--workspace " .. own .. "/sub", 1, true), problem)
       assert.equal(problem, what("thread/start", {}, folders))
+      assert.equal(problem, what("mcpServerStatus/list", {}, folders))
       assert.is_nil(of(allowed, own .. "/sub"))
       assert.is_nil(what("thread/start", {}, allowed))
+      assert.is_nil(what("mcpServerStatus/list", {}, allowed))
       assert(os.remove(path .. "/config.toml") and uv.fs_rmdir(path))
       assert.is_nil(of(folders, own .. "/sub"))
     end
@@ -309,7 +336,7 @@ describe("a folder", function()
       assert.same({ "cwd" }, question.fields)
       assert.matches("the working folder", question.what)
       assert.is_truthy(what("thread/start", nil, folders))
-      assert.is_nil(what("turn/start", { threadId = "t" }, folders))
+      assert.is_nil(what("turn/start", { threadId = "t" }, folders, begun))
     end
     assert.is_nil(what("thread/start", {}, assert(workspaces.open({}, own))))
   end)
@@ -317,9 +344,104 @@ describe("a folder", function()
   it("is looked at for a hundred at most", function()
     local list = json.array {}
     for i = 1, 101 do list[i] = root .. "/named" end
-    assert.matches("too many", what("turn/start", { runtimeWorkspaceRoots = list }))
+    assert.matches("too many", what("turn/start", { runtimeWorkspaceRoots = list }, named, begun))
     list[101] = nil
-    assert.is_nil(what("turn/start", { runtimeWorkspaceRoots = list }))
+    assert.is_nil(what("turn/start", { runtimeWorkspaceRoots = list }, named, begun))
+  end)
+end)
+
+--- What the server says of a thread that asks as Codex asks by default.
+local function thread_result(changes)
+  local result = {
+    thread = { id = "t" }, approvalPolicy = "on-request", approvalsReviewer = "user",
+    sandbox = { type = "workspaceWrite", writableRoots = json.array {}, networkAccess = false },
+    cwd = root .. "/named", activePermissionProfile = json.null,
+    runtimeWorkspaceRoots = json.array { root .. "/named" },
+  }
+  for name, value in pairs(changes or {}) do result[name] = value end
+  return result
+end
+
+local function problem_of(changes, accepted)
+  return gate.problem_of_thread(thread_result(changes), accepted, named)
+end
+
+describe("a thread that the server has opened", function()
+  local unsafe = {
+    approvalPolicy = { "never", json.null, { granular = {} } },
+    approvalsReviewer = { "auto_review" },
+    sandbox = { { type = "dangerFullAccess" }, json.null,
+      { type = "workspaceWrite", writableRoots = json.array { "/srv" } },
+      { type = "readOnly", networkAccess = true } },
+    cwd = { "/", json.null },
+    activePermissionProfile = { { id = "mine" } },
+    runtimeWorkspaceRoots = { json.array { root .. "/named", "/srv" } },
+  }
+
+  it("is harmless with settings that are, all of which old versions do not say", function()
+    assert.is_nil(problem_of())
+    assert.is_nil(problem_of { approvalsReviewer = json.null, runtimeWorkspaceRoots = json.null,
+      sandbox = { type = "readOnly", access = { type = "fullAccess" } } })
+    assert.is_nil(problem_of {
+      activePermissionProfile = { id = ":workspace", extends = json.null } })
+  end)
+
+  it("is not with any one that is not, but where a policy has accepted that one", function()
+    for name, values in pairs(unsafe) do
+      for _, value in ipairs(values) do
+        assert.is_string(problem_of { [name] = value }, name)
+        assert.is_string(problem_of({ [name] = value }, { "model", "..." }), name)
+        assert.is_nil(problem_of({ [name] = value }, { "threadId" }), name)
+      end
+    end
+    assert.is_nil(problem_of({ approvalPolicy = "never" }, { "config.approval_policy" }))
+    assert.is_nil(problem_of({ sandbox = unsafe.sandbox[3] },
+      { "config.sandbox_workspace_write.writable_roots" }))
+    assert.is_nil(problem_of({ cwd = "/srv", runtimeWorkspaceRoots = json.array { "/srv" } },
+      { "cwd" }))
+    assert.is_string(problem_of({ approvalPolicy = "never" }, { "sandbox", "cwd" }))
+  end)
+end)
+
+describe("the standing of a thread", function()
+  local standings = require "codex.launcher.standing"
+  local all
+
+  before_each(function() all = standings.new(named) end)
+
+  local function open(method, params, changes)
+    all:opened(all:passed(method, params), thread_result(changes), nil)
+    return all:of "t"
+  end
+
+  it("is that of one begun here, or of one resumed with harmless settings", function()
+    assert.is_nil(all:of(nil))
+    assert.is_nil(all:of "t")
+    assert.equal("begun", open("thread/start", {}))
+    assert.equal("begun", open("thread/resume", { threadId = "t" }))
+    assert.equal("begun", open("thread/fork", { threadId = "t" }))
+    assert.equal("resumed", open("thread/fork", { threadId = "other" }))
+    assert.equal("resumed", open("thread/resume", { threadId = "t" }))
+  end)
+
+  it("is none when its settings are not harmless, whatever it was before", function()
+    open("thread/start", {})
+    local standing, problem = open("thread/resume", { threadId = "t" },
+      { approvalPolicy = "never" })
+    assert.is_nil(standing)
+    assert.matches("approvalPolicy never", problem)
+    assert.equal("resumed", open("thread/resume", { threadId = "t" }))
+  end)
+
+  it("is over when it is let go, as others can use it then", function()
+    for _, method in ipairs { "thread/archive", "thread/unarchive", "thread/delete",
+      "thread/closed", "thread/archived" } do
+      assert.is_true(standings.concerns(method))
+      open("thread/start", {})
+      all:passed(method, { threadId = "t" })
+      assert.is_nil(all:of "t")
+    end
+    assert.is_false(standings.concerns "turn/start")
   end)
 end)
 

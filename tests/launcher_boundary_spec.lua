@@ -716,9 +716,170 @@ describe("a thread that was left without approvals", function()
           assert.same({ "on-request", "user", "readOnly" }, { answer.result.approvalPolicy,
             answer.result.approvalsReviewer, answer.result.sandbox.type })
         end
-        assert.is_table(strict:request(20, "thread/resume", { threadId = thread }).result)
+        local again_plain = strict:request(20, "thread/resume", { threadId = thread })
+        assert.matches("settings it was left with", refusal(again_plain))
       end)
     end
+  end)
+end)
+
+--- A model that runs this command without a question, when it is told to go.
+local function running(command)
+  return function(request)
+    if request.outputs[1] then return "over" end
+    return request.prompt == "go" and { exec = command } or "A title"
+  end
+end
+
+--- Runs body(client) behind another launcher of the same Codex, in the folder `own`.
+local function once_more(cx, folder, args, body)
+  local argv = { program.path, "app-server", "--no-audit", table.unpack(args) }
+  local client = open_client(argv, cx.environment(), folder .. "/own")
+  local at_last <close> = client.peer -- luacheck: ignore 211
+  begin(client)
+  body(client)
+  client.peer:close()
+end
+
+local function all_said(folder, thread)
+  return { threadId = thread, sandbox = "read-only", approvalPolicy = "on-request",
+    approvalsReviewer = "user", cwd = folder .. "/own" }
+end
+
+--- Leaves a thread that nobody is asked about, which works in the folder `other`.
+local function leave_thread(client, folder)
+  sh("mkdir %s/other", folder)
+  local thread = start_thread(client, { approvalPolicy = "never", sandbox = "danger-full-access",
+    cwd = folder .. "/other" })
+  client:request("turn", "turn/start",
+    { threadId = thread, input = { { type = "text", text = "hello" } } })
+  turn_over(client)
+  client.peer:close()
+  return thread
+end
+
+for _, name in ipairs(names) do
+  describe("a thread of somebody else, before Codex " .. peers.version[name], function()
+    it("is not ours by being resumed with other settings", function()
+      behind(name, {}, nil, function(first, folder, _, cx)
+        local thread = leave_thread(first, folder)
+        once_more(cx, folder, { "--strict" }, function(client)
+          local function is_refused(why, method, params)
+            params.threadId = thread
+            local said = refusal(client:request(method, method, params))
+            assert.truthy(said:find(why, 1, true), said)
+          end
+          local input = { { type = "text", text = "go" } }
+          is_refused("was not opened here", "turn/start", { input = input })
+          assert.is_table(client:request(1, "thread/resume", all_said(folder, thread)).result)
+          assert.is_table(go(client, thread).result)
+          turn_over(client)
+          is_refused("settings it was left with", "thread/fork", {})
+          assert.is_table(client:request(2, "thread/archive", { threadId = thread }).result)
+          assert.is_table(client:request(3, "thread/unarchive", { threadId = thread }).result)
+          is_refused("settings it was left with", "thread/resume", {})
+          is_refused("was not opened here", "turn/start",
+            { input = input, sandboxPolicy = { type = "workspaceWrite" } })
+        end)
+        assert.is_false(exists(folder .. "/other/mark"))
+      end, running "touch ../other/mark")
+    end)
+  end)
+
+  describe("settings in config.toml, before Codex " .. peers.version[name], function()
+    local function configure(cx, text)
+      local path = cx.home .. "/config.toml"
+      program.write(path, text .. "\n" .. files.read(path), 384)
+    end
+
+    it("are no way around the policies", function()
+      behind(name, {}, nil, function(_, folder, _, cx)
+        configure(cx, 'approval_policy = "never"\nsandbox_mode = "danger-full-access"')
+        once_more(cx, folder, { "--strict" }, function(client)
+          local thread = start_thread(client, {})
+          local answer = go(client, thread)
+          if answer.result then turn_over(client) end
+          assert.is_false(exists(folder .. "/mark"))
+          assert.matches("nobody allowed: .*approvalPolicy never", refusal(answer))
+          assert.matches("nobody allowed: .*dangerFullAccess", refusal(answer))
+          local said = start_thread(client) -- what the client says goes before
+          assert.is_table(go(client, said).result)
+          turn_over(client)
+          assert.is_false(exists(folder .. "/mark"))
+        end)
+        program.write(folder .. "/yes.lua", [[return { name = "yes", on = "client_request",
+          decide = function() return "accept" end }]], 384)
+        once_more(cx, folder, { "--strict", "--policy", folder .. "/yes.lua" }, function(client)
+          assert.is_table(go(client, start_thread(client, {})).result)
+          turn_over(client)
+          assert.is_true(exists(folder .. "/mark"))
+        end)
+      end, running "touch ../mark")
+    end)
+  end)
+end
+
+for _, name in ipairs { "middle", "old" } do
+  describe("MCP servers of a trusted folder, before Codex " .. peers.version[name], function()
+    it("are not run to be listed, without a thread", function()
+      behind(name, {}, nil, function(_, folder, mark, cx)
+        make_project(folder .. "/own", mark)
+        local path = cx.home .. "/config.toml"
+        program.write(path, ('%s\n[projects."%s/own"]\ntrust_level = "trusted"\n'):format(
+          files.read(path), folder), 384)
+        once_more(cx, folder, { "--strict" }, function(client)
+          local answer = client:request(1, "mcpServerStatus/list", {})
+          assert.is_false(exists(mark))
+          assert.matches("Codex would obey", refusal(answer))
+        end)
+        once_more(cx, folder, { "--strict", "--workspace", folder .. "/own" }, function(client)
+          client:request(1, "mcpServerStatus/list", {})
+          assert.is_true(program.eventually(function() return exists(mark) end))
+        end)
+      end)
+    end)
+  end)
+end
+
+describe("what is kept for a thread of somebody else", function()
+  it("is refused, as that one would run it without a question", function()
+    behind("latest", {}, nil, function(first, folder, mark, cx)
+      local thread = leave_thread(first, folder)
+      once_more(cx, folder, { "--strict" }, function(client)
+        local input = { { type = "text", text = "go" } }
+        local kept = {
+          { "thread/queue/add", { threadId = thread, clientUserMessageId = "c", input = input } },
+          { "thread/goal/set", { threadId = thread, objective = "go", status = "active" } },
+        }
+        local why = "was not opened here"
+        for _ = 1, 2 do
+          for _, one in ipairs(kept) do
+            local answer = client:request(one[1], one[1], one[2])
+            assert.truthy(refusal(answer):find(why, 1, true), refusal(answer))
+          end
+          why = "was not begun here"
+          client:request(1, "thread/resume", all_said(folder, thread))
+        end
+      end)
+      once_more(cx, folder, {}, function(client)
+        assert.is_table(client:request(1, "thread/resume", { threadId = thread }).result)
+        async.sleep(1)
+        assert.is_false(exists(mark))
+      end)
+    end, running "touch ../mark")
+  end)
+end)
+
+describe("what cannot be written to the audit log", function()
+  it("is declined where that is required, and not in the policy's name", function()
+    local code = [[return { name = "yes", on = "client_request",
+      decide = function() return "accept" end }]]
+    behind("latest", { "--strict", "--audit", "required" }, code, function(client, folder, mark)
+      sh("cd %s/state/codex-lua && rm -f audit.jsonl && mkdir audit.jsonl", folder)
+      local answer = client:request(1, "command/exec", { command = { "touch", mark } })
+      assert.is_false(exists(mark))
+      assert.matches("cannot be written to the audit log$", refusal(answer))
+    end)
   end)
 end)
 

@@ -21,6 +21,7 @@ local lane = require "codex.launcher.lane"
 local link = require "codex.link"
 local log = require "codex.log"
 local middleware = require "codex.middleware"
+local standing = require "codex.launcher.standing"
 local threads = require "codex.launcher.threads"
 local uv = require "luv"
 
@@ -268,6 +269,9 @@ function from_server.notification(session, message)
     local _, why = attempt(session._items.note, session._items, method, params_of(message.line))
     if why then log.error("%s could not be noted: %s", method, why) end
   end
+  if session._standing and standing.concerns(method) then
+    session._standing:passed(method, params_of(message.line))
+  end
   to_audience(session, message.method, message.line)
 end
 
@@ -374,13 +378,26 @@ local function shared_request(session, message)
   if status then return front:answer(message.own_id, { result = { status = status } }) end
   local known = route(session, front, method, message.id, message.own_id, message.line)
   known.thread = thread_id
+  return known
+end
+
+--- What a request says of threads, and what policies have accepted of it.
+local function note_standing(session, message, known)
+  if not session._standing or not known or not standing.concerns(message.method) then return end
+  known.standing = session._standing:passed(message.method, params_of(message.line))
+  known.accepted = message.question and message.question.fields
 end
 
 function from_client.request(session, message)
   local front = message.front
   if message.method == "initialize" then return initialize(session, message) end
-  if session._shared then return shared_request(session, message) end
-  route(session, front, message.method, message.id, message.own_id, message.line)
+  local known
+  if session._shared then
+    known = shared_request(session, message)
+  else
+    known = route(session, front, message.method, message.id, message.own_id, message.line)
+  end
+  note_standing(session, message, known)
 end
 
 function from_client.notification(session, message)
@@ -435,7 +452,7 @@ local function ask_gate(session, message)
   if not session._strict or message.kind == "result" or message.kind == "error" then return nil end
   local decoded, params = json.decode(message.line), false -- what cannot be read is not harmless
   if decoded ~= nil then params = decoded.params end
-  local function knows(id) return id ~= nil and session._threads[id] end
+  local function knows(id) return session._standing:of(id) end
   return require("codex.launcher.gate").question(message.kind, message.method, params, knows,
     session._workspaces)
 end
@@ -453,8 +470,12 @@ local function ask_about(session, message, question)
   question.client = message.front.name
   local result, record = session._decider:decide(question)
   if result and result.allowed == true then return true end
-  local why = record and record.policy ~= "default" and ("declined by %s"):format(record.policy)
-    or "no policy allows it"
+  local why = "no policy allows it"
+  if record and record.unwritten then
+    why = "the decision cannot be written to the audit log"
+  elseif record and record.policy ~= "default" then
+    why = ("declined by %s"):format(record.policy)
+  end
   return false, ("codex-lua --strict: %s: %s"):format(question.what, why)
 end
 
@@ -733,12 +754,13 @@ function M.open(given)
   end
   local decides = #policies > 0 or given.strict or false
   local session = setmetatable({
-    _fronts = {}, _routes = {}, _asked = {}, _threads = {}, _items = items.new(), _numbers = 0,
+    _fronts = {}, _routes = {}, _asked = {}, _items = items.new(), _numbers = 0,
     _held = {}, _opened = {}, _left = {}, _own_requests = 0, _settled = {},
     _settled_count = 0,
     _over_signal = async.signal(), _introduction = introduction.new(),
     _recording = given.recording, _audit = given.audit, _strict = given.strict,
     _decides = decides, _workspaces = workspaces, _shared = given.shared or false,
+    _standing = workspaces and standing.new(workspaces),
     _looks = decides or given.shared or #list > 0, -- at the server's notifications
     _unread_seconds = given.unread_seconds or UNREAD_SECONDS,
     _stall_seconds = math.min(given.policy_timeout or STALL_SECONDS, STALL_SECONDS),

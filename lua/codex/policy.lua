@@ -211,6 +211,7 @@ end
 ---@field policy string who decided, "default" when nobody did
 ---@field why? string why the answer is not a policy's own
 ---@field seconds number
+---@field unwritten? boolean it does not count, as it could not be written down
 ---@field grant? table amendment, network, permissions and scope of the decision
 
 ---@class codex.Decider
@@ -393,7 +394,7 @@ function Decider:write_down(request, result, record)
   if not audit.required then return result, record end
   local why = "failed: the audit cannot be written: " .. problem
   local answer, instead = safely(request, record.policy, why)
-  instead.seconds = record.seconds
+  instead.seconds, instead.unwritten = record.seconds, true
   return answer, instead
 end
 

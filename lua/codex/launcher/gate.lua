@@ -142,6 +142,60 @@ function M.setting(text)
   return check(value:match '^"([^"\\]*)"$' or value:match "^'([^']*)'$" or value)
 end
 
+-- ---- What the server says ---------------------------------------------------------------------
+
+local of_sandbox = [[sandbox permissions config.sandbox_mode config.sandbox_workspace_write
+  config.permissions config.default_permissions config.profile]]
+
+--- Settings that a thread has, by their names in the server's answer: how each is looked at, and
+--- the parameters of the client that change it. Old versions (0.101.0) have no `optional` ones.
+local effective = {
+  approvalPolicy = { check = approval_policy,
+    by = "approvalPolicy config.approval_policy config.profile" },
+  approvalsReviewer = { check = reviewer, optional = true,
+    by = "approvalsReviewer config.approvals_reviewer config.profile" },
+  sandbox = { check = sandbox_policy, by = of_sandbox },
+  activePermissionProfile = { optional = true, by = of_sandbox,
+    check = object({ id = permissions, extends = any }, "the permissions would be others") },
+  cwd = { check = cwd, by = "cwd" },
+  runtimeWorkspaceRoots = { check = folders, optional = true,
+    by = "runtimeWorkspaceRoots cwd " .. of_sandbox },
+}
+
+--- Whether a policy has accepted parameters that change a setting. Who accepts a thread of others
+--- (`threadId`) accepts what they left it with.
+local function is_accepted(setting, accepted)
+  for _, field in ipairs(accepted or {}) do
+    local name = field:match "^config%.[^.]+" or field
+    if name == "threadId" then return true end
+    for one in setting.by:gmatch "%S+" do
+      if one == name then return true end
+    end
+  end
+  return false
+end
+
+--- Why a thread, as the server has opened it, is not harmless; nil where it is. Its settings are
+--- those of config.toml, or of others, where the client said none.
+---@param result table of thread/start, thread/resume or thread/fork
+---@param accepted? string[] the parameters of the request that a policy has accepted
+---@param workspaces codex.Workspaces
+---@return string? problem
+function M.problem_of_thread(result, accepted, workspaces)
+  local problems = {}
+  for name, setting in pairs(effective) do
+    local value, problem = result[name], nil
+    if value ~= nil and value ~= json.null then
+      problem = setting.check(value, workspaces)
+    elseif not setting.optional then
+      problem = ("the server does not say its %s"):format(name)
+    end
+    if problem and not is_accepted(setting, accepted) then problems[#problems + 1] = problem end
+  end
+  table.sort(problems)
+  return problems[1] and table.concat(problems, "; ")
+end
+
 -- ---- Methods -----------------------------------------------------------------------------------
 
 --- The fields of a method's params that are harmless, by name; `of` checks some of them.
@@ -355,8 +409,23 @@ asks("files of other programs would be read", "externalAgentConfig/detect")
 asks("it is for those who work on Codex", "mock/experimentalMethod rollout/compress")
 
 --- These bring back a thread with the settings that it was left with (0.153.4 and 0.169.0 do).
---- Nobody may have been asked about those: so the thread is known, or the client says them anew.
+--- Nobody may have been asked about those: so the thread was begun here, or the client says them
+--- anew.
 local revives = { ["thread/resume"] = true, ["thread/fork"] = true }
+
+--- These have a thread do something, with the settings that it has: so those were looked at.
+local runs = { ["turn/start"] = true, ["turn/steer"] = true, ["review/start"] = true,
+  ["thread/settings/update"] = true, ["turn/settings/update"] = true,
+  ["thread/compact/start"] = true, ["thread/revert"] = true, ["thread/rollback"] = true }
+
+--- These leave something behind that the thread does by itself when somebody opens it, with the
+--- settings that it has then: so no other one left it any, and it was begun here.
+local keeps = { ["thread/queue/add"] = true, ["thread/queue/update"] = true,
+  ["thread/queue/start"] = true, ["thread/queue/delete"] = true,
+  ["thread/queue/reorder"] = true, ["thread/goal/set"] = true }
+
+--- Without a thread Codex (0.101.0, 0.153.4) runs the MCP servers of its own folder's settings.
+local looks_around = { ["mcpServerStatus/list"] = true }
 
 local function is_said(value) return value ~= nil and value ~= json.null end
 
@@ -400,19 +469,36 @@ local function add_effects(list, known, params, prefix, unknown, workspaces)
   end
 end
 
+--- What a method does to a thread whose settings nobody has allowed, or nobody here has given it.
+local function effect_on_thread(method, params, knows)
+  local standing, problem = knows(params.threadId)
+  if revives[method] and standing ~= "begun" and not says_settings(params) then
+    return "the thread would go on with the settings it was left with (say approvalPolicy, "
+      .. "approvalsReviewer, sandbox and cwd)"
+  elseif (runs[method] or keeps[method]) and not standing then
+    return problem and "the thread has settings that nobody allowed: " .. problem
+      or "the thread was not opened here"
+  elseif keeps[method] and standing ~= "begun" then
+    return "it would be kept in a thread that was not begun here"
+  end
+end
+
+--- What a method does in the launcher's own folder, where it goes when no other one is said.
+local function effect_of_none(method, params, workspaces)
+  local goes_there = method == "thread/start" and not is_said(params.cwd) or looks_around[method]
+  return goes_there and workspaces:problem_of_none() or nil
+end
+
 --- The parameters of a message that are not harmless; nil where they are none of an object.
 local function effects_of(method, params, knows, workspaces)
   local list = {}
   if params == nil or params == json.null then params = {} end
   if not is_object(params) then return nil end
   add_effects(list, M.harmless[method], params, "", "a parameter that is not known", workspaces)
-  local problem = method == "thread/start" and not is_said(params.cwd)
-    and workspaces:problem_of_none()
+  local problem = effect_of_none(method, params, workspaces)
   if problem then list[#list + 1] = { field = "cwd", what = problem } end
-  if revives[method] and not knows(params.threadId) and not says_settings(params) then
-    list[#list + 1] = { field = "threadId", what = "the thread would go on with the settings it "
-      .. "was left with (say approvalPolicy, approvalsReviewer, sandbox and cwd)" }
-  end
+  problem = effect_on_thread(method, params, knows)
+  if problem then list[#list + 1] = { field = "threadId", what = problem } end
   return list
 end
 
@@ -440,7 +526,7 @@ local function text(value) return type(value) == "string" and value or nil end
 ---@param kind "request"|"notification"
 ---@param method string
 ---@param params any
----@param knows fun(thread_id: any): boolean? whether the thread was begun here
+---@param knows fun(thread_id: any): string?, string? what codex.launcher.standing knows of a thread
 ---@param workspaces codex.Workspaces
 ---@return codex.ApprovalRequest? question nil where the message is harmless
 function M.question(kind, method, params, knows, workspaces)

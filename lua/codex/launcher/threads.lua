@@ -7,9 +7,8 @@ local M = {}
 
 -- A thread or conversation is in the result of these.
 local opens = {
-  ["thread/start"] = "thread", ["thread/resume"] = "thread", ["thread/fork"] = "thread",
-  newConversation = "conversation", resumeConversation = "conversation",
-  forkConversation = "conversation",
+  "thread/start", "thread/resume", "thread/fork", "newConversation", "resumeConversation",
+  "forkConversation",
 }
 local resumes = { ["thread/resume"] = true, resumeConversation = true }
 
@@ -125,7 +124,7 @@ local function opened(session, known, result)
   if known.thread then count_resuming(front, known.thread, -1) end
   local id = type(result) == "table" and M.of(result) or nil
   if id then
-    if opens[known.method] == "thread" then session._threads[id] = true end
+    if known.standing then session._standing:opened(known.standing, result, known.accepted) end
     join(session, front, id)
   end
   -- Who left it meanwhile did not unsubscribe, as this client was about to have it.
@@ -141,6 +140,6 @@ end
 --- What is learned from the answers to clients' requests, by method: fun(session, known, result),
 --- `known.thread` being the thread that was asked for, and the result nil where it is an error.
 M.learn = { ["thread/unsubscribe"] = unsubscribed }
-for method in pairs(opens) do M.learn[method] = opened end
+for _, method in ipairs(opens) do M.learn[method] = opened end
 
 return M

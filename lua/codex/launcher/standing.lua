@@ -1,0 +1,70 @@
+--- What a strict launcher knows of threads: which of them were begun here, and which go on with
+--- settings that are harmless.
+---
+--- What a thread does is decided by more than its client says: by config.toml, and by what others
+--- left it with. So what counts is the server's answer, which says the settings that the thread
+--- has. A thread of somebody else's keeps that one's settings somewhere, so it may run once it is
+--- harmless, but nothing of it is taken for ours.
+
+local gate = require "codex.launcher.gate"
+local log = require "codex.log"
+
+local M = {}
+
+---@class codex.Standing
+---@field _workspaces codex.Workspaces
+---@field _threads table<any, "begun"|"resumed">
+---@field _problems table<any, string> why a thread that was opened here is none of those
+local Standing = {}
+Standing.__index = require("codex.base.class").methods(Standing)
+
+local opens = { ["thread/start"] = true, ["thread/resume"] = true, ["thread/fork"] = true }
+local lets_go = { ["thread/archive"] = true, ["thread/unarchive"] = true, ["thread/delete"] = true,
+  ["thread/closed"] = true, ["thread/archived"] = true, ["thread/unarchived"] = true,
+  ["thread/deleted"] = true }
+
+--- Whether something is learned from a message.
+---@param method string of a client's request, or of the server's notification
+---@return boolean
+function M.concerns(method) return opens[method] or lets_go[method] or false end
+
+--- What is known of a thread.
+---@param thread_id any
+---@return "begun"|"resumed"|nil standing nil where its turns are a question
+---@return string? problem then why, where that is known
+function Standing:of(thread_id)
+  if thread_id == nil then return nil end
+  return self._threads[thread_id], self._problems[thread_id]
+end
+
+--- A client's request goes on to the server, or the server tells of a thread. Who lets a thread go
+--- may find another one in its place: others can use it meanwhile.
+---@param method string
+---@param params table
+---@return "begun"|"resumed" standing of a thread that this request opens, where it is harmless
+function Standing:passed(method, params)
+  local id = params.threadId
+  if lets_go[method] and id ~= nil then self._threads[id], self._problems[id] = nil, nil end
+  if method == "thread/start" then return "begun" end
+  return id ~= nil and self._threads[id] or "resumed"
+end
+
+--- The server has opened a thread, and said how.
+---@param standing "begun"|"resumed" of `passed`
+---@param result table
+---@param accepted? string[] the parameters that a policy has accepted
+function Standing:opened(standing, result, accepted)
+  local id = type(result.thread) == "table" and result.thread.id
+  if not id then return end
+  local problem = gate.problem_of_thread(result, accepted, self._workspaces)
+  self._threads[id], self._problems[id] = not problem and standing or nil, problem
+  if problem then log.warn("--strict: what thread %s does is a question: %s", id, problem) end
+end
+
+---@param workspaces codex.Workspaces
+---@return codex.Standing
+function M.new(workspaces)
+  return setmetatable({ _workspaces = workspaces, _threads = {}, _problems = {} }, Standing)
+end
+
+return M
