@@ -22,7 +22,7 @@ local posix = words [[
   execv execve _exit fcntl ferror fflush floor fork fprintf free fstat getenv getpid getppid
   isatty kill link listen lstat malloc memchr memcmp memcpy memmove memset mmap munmap nanosleep
   open pipe poll pthread_detach pthread_equal pthread_mutex_lock pthread_mutex_unlock pthread_once
-  pthread_self pthread_sigmask puts qsort read realloc realpath recv rename setpgid setsid
+  pthread_self pthread_sigmask puts qsort read realloc realpath recv rename rint setpgid setsid
   shutdown sigaction sigaddset sigemptyset sigfillset sigismember signal sigpending sigprocmask
   sigwait snprintf socket stat stderr stdout strcasecmp strchr strcmp strcspn strdup strerror
   strlen strncasecmp strncmp strndup strpbrk strrchr strspn strstr strtod strtoll sysconf tolower
