@@ -313,7 +313,9 @@ static bool is_basic(cx_span value) {
 
 /* What a letter or digit is, and 0 for all else. */
 static char class_of(char c) {
-  return is_digit(c) ? '0' : is_upper(c) ? 'A' : is_lower(c) ? 'a' : 0;
+  if (is_digit(c)) return '0';
+  if (is_upper(c)) return 'A';
+  return is_lower(c) ? 'a' : '\0';
 }
 
 /* Whether letters and digits alternate as in no word, and in no name that is put together from
@@ -323,7 +325,8 @@ static bool is_scrambled(cx_span value) {
   bool digit = false, letter = false;
   cx_span r = head(value);
   for (size_t i = 0; i < r.n; i++) {
-    char class = class_of(r.at[i]), before = i ? class_of(r.at[i - 1]) : '\0';
+    char class = class_of(r.at[i]), before = '\0';
+    if (i) before = class_of(r.at[i - 1]);
     digit = digit || class == '0';
     letter = letter || class > '0';
     pieces += class && class != before && !(class == 'a' && before == 'A');

@@ -168,6 +168,8 @@ static size_t quoted_length(cx_span r, char quote, size_t s) {
 /* To behind what stands in quotes here, or to where the text around it ends, which *is_end says. */
 static size_t behind_quoted(cx_span r, bool *is_end) {
   size_t unit = quote_length(r, "\"'`");
+  *is_end = true;
+  if (unit == 0) return 0;
   cx_span inner = after(r, unit);
   size_t n = quoted_length(inner, r.at[unit - 1], unit - 1);
   *is_end = inner.n - n < unit || memcmp(inner.at + n, r.at, unit) != 0;
