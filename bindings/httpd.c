@@ -237,8 +237,8 @@ static const char **read_headers(lua_State *L, int index, size_t *n) {
     luaL_checktype(L, index, LUA_TTABLE);
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
       if ((*n)++ == MAX_HEADERS) luaL_error(L, "too many headers");
-      add_string(L, -2, (lua_Integer)(2 * *n - 1));
-      add_string(L, -1, (lua_Integer)(2 * *n));
+      add_string(L, -2, 2 * (lua_Integer)*n - 1);
+      add_string(L, -1, 2 * (lua_Integer)*n);
     }
   }
   return cx_bind_vector(L);
