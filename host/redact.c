@@ -462,7 +462,7 @@ static bool container(const subject *s, cx_span r, find *f) {
 /* The next text of a list: ["Authorization", "value"], ["--token", "value"]. */
 static bool listed(const subject *s, cx_span r, find *f) {
   size_t unit = quote_length(r, "\"'");
-  if (unit != s->quote.n || memcmp(r.at, s->quote.at, unit) != 0) return false;
+  if (unit == 0 || unit != s->quote.n || memcmp(r.at, s->quote.at, unit) != 0) return false;
   f->extent = (extent){.kind = QUOTED, .quote = r.at[unit - 1], .slashes = unit - 1};
   f->from = unit;
   cx_span value = value_of(r, f);
