@@ -784,6 +784,28 @@ describe("codex-lua hook", function()
   end)
 end)
 
+describe("the documentation", function()
+  --- What this hook says of a command.
+  local function said_of(text, command)
+    local out = answer("pre_tool_use", text, nil, function(payload)
+      payload.tool_input = { command = command }
+    end)
+    return out and out.hookSpecificOutput or {}
+  end
+
+  it("has a hook that works, in the README and in `codex-lua help hook`", function()
+    local readme = assert(files.read(program.root .. "/README.md"))
+    local help = program.run({ "help", "hook" }).stdout
+    for _, text in ipairs {
+      assert(readme:match '```lua\n(return {\n  name = "no force".-)```'),
+      assert(help:match "\n(  return {\n.-\n  }\n)"),
+    } do
+      assert.equal("deny", said_of(text, "git push --force").permissionDecision)
+      assert.is_nil(said_of(text, "git push").permissionDecision)
+    end
+  end)
+end)
+
 describe("codex-lua hook test", function()
   it("shows the answer to a sample, and how each hook went", function()
     with_files({ returns '{ decision = "deny", reason = "no" }' }, function(paths, folder)

@@ -48,11 +48,36 @@ local function whole_seconds(word)
   return nil, ("'%s' is no whole number of seconds from 1 to 3600"):format(word)
 end
 
+--- What a hook looks like, for whoever asks for help.
+local EXAMPLE = [[
+A hook is a Lua file that returns a table:
+
+  return {
+    name = "no force", on = "pre_tool_use", timeout = 5, fail = "closed",
+    run = function(event)
+      if tostring(event.tool_input.command):find "push.*%-%-force" then
+        return { decision = "deny", reason = "nobody pushes with force from here" }
+      end
+    end,
+  }
+
+`event` has what Codex sent. `run` returns nothing (no opinion), "allow", "deny", or a table:
+  decision       "allow", "deny" ("block" is the same); "ask" for permission_request
+  reason         of a refusal, for the model; at the end of a turn it is what to do next
+  input          of pre_tool_use: the tool's input in place of the one that it has
+  context        more for the model to know
+  continue       false ends what is going on; stop_reason says why
+  system_message for the user
+An answer that Codex does not take for the event is a failure, as an error is, or too long a wait.
+With fail = "closed" (of pre_tool_use and permission_request the default) a failure is a refusal,
+with fail = "open" Codex goes on.]]
+
 local function parse_arguments()
   local parser = cli.parser("hook", "Codex's lifecycle hooks, in Lua. Codex runs `codex-lua hook "
     .. "[--limit SECONDS] [--fail open|closed|halt] [--shell PID] [HOOK.lua...]`; without a file "
     .. "that runs those in " .. lifecycle.folder() .. ".")
   parser:command_target "command"
+  parser:epilog(EXAMPLE)
   local install = parser:command("install", "has Codex run a hook: changes its config.toml, and "
     .. "writes down there that this hook is trusted")
   install:argument("event", "pre_tool_use, stop ..."):convert(event_type)

@@ -36,7 +36,8 @@ local M = {}
 
 ---@class codex.testing.Script
 ---@field turns? codex.testing.Reply[] played in order
----@field reply? fun(request: codex.testing.Request): codex.testing.Reply? in place of turns
+---@field reply? fun(request: codex.testing.Request): codex.testing.Reply? in place of turns: what
+---  it returns for a request is the answer; nil leaves that to `otherwise`. It may wait.
 ---@field cassette? string in place of turns, a JSONL file whose lines are played in order: objects
 ---  with `response`, the list of events (objects, or raw text), or with `status`, `headers`, `body`
 ---@field otherwise? codex.testing.Reply where turns are used up or `reply` returns nil
