@@ -427,6 +427,7 @@ local function ask_approval(client, id)
   local stream <close> = thread:run "go" -- luacheck: ignore 211
   local answer = at(client, ([[
     note "item/started:commandExecution"
+    answered = nil
     on_answer = function(message, line) answered = line end
     ask("item/commandExecution/requestApproval", [==[%s]==])
     return turn
