@@ -468,10 +468,11 @@ static double time_of(const cx_log *log, const char *text, size_t n) {
   return least;
 }
 
-/* Twice as long a text takes twice the time. */
+/* Four times as long a text takes four times the time, and not sixteen times; on a busy machine it
+ * may well be eight. */
 static void check_time(const cx_log *log, char *shorter, char *longer, size_t n) {
-  double one = time_of(log, shorter, n), two = time_of(log, longer, 2 * n);
-  CHECK(two < 3 * one + 0.02, "%.60s: %g s, then %g s", longer, one, two);
+  double one = time_of(log, shorter, n), four = time_of(log, longer, 4 * n);
+  CHECK(four < 8 * one + 0.1, "%.60s: %g s, then %g s", longer, one, four);
   free(shorter);
   free(longer);
 }
@@ -486,14 +487,14 @@ static void test_time(void) {
                {"Cookie: a=\"", ""}, {"\"name\":\"a_token\",\"value\":[", ""},
                {"token=\"$", ""},    {"eyJ-", "."},
                {"://u:", "@"},       {"token: -", ""}};
-  enum { N = 100 * 1000 };
+  enum { N = 50 * 1000 };
   cx_log log;
   cx_log_init(&log);
   cx_log_secret(&log, "token=$token=$");
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
     check_time(&log, repeated(known[i].unit, known[i].end, N),
-               repeated(known[i].unit, known[i].end, (size_t)2 * N), N);
-  for (unsigned i = 0; i < 60; i++) check_time(&log, hostile(i, N), hostile(i, (size_t)2 * N), N);
+               repeated(known[i].unit, known[i].end, (size_t)4 * N), N);
+  for (unsigned i = 0; i < 60; i++) check_time(&log, hostile(i, N), hostile(i, (size_t)4 * N), N);
   cx_log_free(&log);
 }
 
