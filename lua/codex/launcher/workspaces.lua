@@ -47,7 +47,9 @@ local function is_real(path, found) return path == found or path:match "^(.-)/*$
 local function is_empty_folder(path)
   local stat = uv.fs_lstat(path)
   local request = stat and stat.type == "directory" and uv.fs_scandir(path)
-  return request and uv.fs_scandir_next(request) == nil or false
+  local count = 0
+  while request and uv.fs_scandir_next(request) do count = count + 1 end -- to the end, or it leaks
+  return request and count == 0 or false
 end
 
 --- Settings of a project that Codex would obey in the launcher's own folder.
