@@ -14,7 +14,7 @@ local forms = {
   "DISCORD=https://discord.com/api/webhooks/123456789012345678/%s",
   "https://api.telegram.org/bot123456789:%s/getMe", "DB_PASS=%s", "PASS=%s", "pass: %s",
   "passwd: %s", "pwd=%s;", "Pwd=%s;Server=x", "AUTH=%s", "auth: %s", "_auth=%s",
-  "//registry.npmjs.org/:_authToken=%s", "_password=%s", "machine github.com login me password %s",
+  "//npm.example.org/:_authToken=%s", "_password=%s", "machine github.com login me password %s",
   "machine github.com\n  login me\n  password %s", "<password>%s</password>",
   "<apiKey>%s</apiKey>", '<add key="ApiKey" value="%s"/>', "'token': '%s'", '"token": "%s"',
   ':token => "%s"', "token => '%s'", 'Token:"%s"', "token:%s", "token = %s", "token=%s",
