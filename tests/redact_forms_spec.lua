@@ -5,6 +5,7 @@
 local json = require "codex.json"
 local log = require "codex.log"
 local recording = require "codex.recording"
+local random = require("tests.support.secret").random
 
 local forms = {
   "PGPASSWORD=%s psql", "MYSQL_PWD=%s mysql", "OPENAI_KEY=%s", "OPENAI_API_KEY=%s\nPATH=/bin",
@@ -138,20 +139,6 @@ local prefixes = {
   { "xai-", 70 }, { "nvapi-", 64 }, { "tvly-", 32 }, { "secret_", 43 }, { "ntn_", 46 },
   { "figd_", 40 }, { "EAAC", 60 }, { "at-", 40 }, { "rt-", 40 }, { "rt_", 40 },
 }
-
-local letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-
---- So many of the letters, with at least one digit that is not the first.
-local function random(n, alphabet)
-  alphabet = alphabet or letters
-  local list = {}
-  for i = 1, n do
-    local at = math.random(#alphabet)
-    list[i] = alphabet:sub(at, at)
-  end
-  list[math.random(2, n)] = tostring(math.random(0, 9))
-  return table.concat(list)
-end
 
 local function planted(form, secret)
   local at = assert(form:find("%s", 1, true), form)

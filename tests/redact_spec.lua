@@ -8,6 +8,7 @@ local log = require "codex.log"
 local peers = require "tests.support.peers"
 local program = require "tests.support.program"
 local recording = require "codex.recording"
+local random = require("tests.support.secret").random
 local uv = require "luv"
 
 local fixtures = peers.root .. "/tests/fixtures/"
@@ -82,20 +83,6 @@ describe("what is no secret", function()
 end)
 
 -- ---- What goes ---------------------------------------------------------------------------------
-
-local letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-
---- So many letters and digits, with at least one digit.
-local function random(n, alphabet)
-  alphabet = alphabet or letters
-  local list = {}
-  for i = 1, n do
-    local at = math.random(#alphabet)
-    list[i] = alphabet:sub(at, at)
-  end
-  list[math.random(2, n)] = tostring(math.random(0, 9))
-  return table.concat(list)
-end
 
 --- Secrets that are known by how they look.
 local shapes = {
