@@ -123,11 +123,9 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 # Lua that every script needs is compiled into the program (host/boot.c), under a name that no file
 # has (bindings/limit.c).
-COMPILE := local from, to = ...; local text = assert(io.open(from)):read "a"; \
-           assert(io.open(to, "w")):write(string.dump(assert(load(text, "=" .. from)))):close()
-$(BUILD)/boot/%.o: lua/codex/%.lua $(BUILD)/flags
+$(BUILD)/boot/%.o: lua/codex/%.lua host/boot.lua $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call say,LUA)echo '$(COMPILE)' | $(LUA) - $< $(@:.o=.luac) && \
+	$(call say,LUA)$(LUA) host/boot.lua $< $(@:.o=.luac) && \
 	  cd $(BUILD)/boot && $(CROSS)ld -r -b binary -z noexecstack -o $*.o $*.luac && \
 	  $(CROSS)objcopy --rename-section .data=.rodata,alloc,load,readonly,data,contents $*.o
 

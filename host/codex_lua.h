@@ -131,6 +131,10 @@ int cx_host_post(cx_host *host, const char *event, const char *payload, size_t n
  * after that, too, and does nothing. */
 void cx_host_interrupt(cx_host *host);
 
+/* Whether the script that ended last has said os.exit(code, false), where `ends_process` is set: no
+ * exit handler of the process needs to run either. */
+int cx_host_leaves(const cx_host *host);
+
 /* What went wrong last, in words; "" when nothing did. Valid until the next call. */
 const char *cx_host_error(const cx_host *host);
 

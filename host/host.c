@@ -194,6 +194,8 @@ int cx_host_register(cx_host *host, const char *name, int (*open)(struct lua_Sta
   return cx__protect(host, preload, &m, 0, 0);
 }
 
+int cx_host_leaves(const cx_host *host) { return host->leaves; }
+
 struct lua_State *cx_host_lua(cx_host *host) {
   return host->env.L;
 }

@@ -35,9 +35,9 @@ static bool has_lua(const char *data) {
 /* build/codex-lua stands in the source tree, and build/asan/codex-lua one of `levels` deeper. */
 static bool in_source_tree(cx_paths *paths, int levels) {
   char folder[PATH_MAX];
-  memcpy(folder, paths->program, sizeof folder);
+  join(folder, "%s", paths->program);
   climb(folder, 1);
-  memcpy(paths->data, folder, sizeof folder);
+  join(paths->data, "%s", folder);
   climb(paths->data, levels - 1);
   const char *name = strrchr(paths->data, '/');
   if (levels > 1 && (!name || strcmp(name, "/build") != 0)) return false;
@@ -48,7 +48,7 @@ static bool in_source_tree(cx_paths *paths, int levels) {
 /* PREFIX/bin/codex-lua stands beside PREFIX/share. */
 static bool in_prefix(cx_paths *paths) {
   char prefix[PATH_MAX];
-  memcpy(prefix, paths->program, sizeof prefix);
+  join(prefix, "%s", paths->program);
   climb(prefix, 2);
   return join(paths->data, "%s/share/codex-lua", prefix) == 0 && has_lua(paths->data) &&
          join(paths->modules, "%s/lib/codex-lua", prefix) == 0;

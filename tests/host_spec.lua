@@ -224,6 +224,19 @@ describe("the loop", function()
     end
   end)
 
+  it("writes what files still hold when it is left with os.exit(code, false)",
+    in_folder(function(folder)
+      local result = eval(([[
+        file = assert(io.open(%q, "w"))
+        file:write "held"
+        print "said"
+        os.exit(7, false)
+      ]]):format(folder .. "/file"))
+      assert.same({ 7, "said\n", "" }, outcome(result))
+      local file <close> = assert(io.open(folder .. "/file"))
+      assert.equal("held", file:read "a")
+    end))
+
   it("can be left from a callback with a wait pending", function()
     local result = eval [[
       local uv, async = require "luv", require "codex.async"

@@ -17,6 +17,7 @@ local TYPE, DIRECTORY, LINK, FILE =
   tonumber("170000", 8), tonumber("40000", 8), tonumber("120000", 8), tonumber("100000", 8)
 local LINKS = 40 -- that a path may lead through, as for the kernel
 local SIZE_LIMIT = 16 << 20 -- bytes
+local PIECE = 8192 -- bytes read at a time: most hooks are smaller
 local LOAD_TIMEOUT = 3 -- seconds for a file, which is only to say what there is
 
 --- A path as a message can show it.
@@ -107,7 +108,7 @@ local function read_open(path, fd, seen, kind)
   end
   local pieces, size = {}, 0
   while true do
-    local piece, message, code = uv.fs_read(fd, 65536, -1)
+    local piece, message, code = uv.fs_read(fd, PIECE, -1)
     if not piece then return cannot_read(path, message, code) end
     if piece == "" then return table.concat(pieces) end
     pieces[#pieces + 1], size = piece, size + #piece
