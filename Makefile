@@ -194,7 +194,7 @@ lint: ## clang-format, clang-tidy, luacheck
 	@echo "clang-format"; clang-format --dry-run -Werror $(C_FILES)
 	@echo "clang-tidy"; printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 1 sh -c \
 	  'clang-tidy --quiet "$$@" -- $(subst ','\'',$(DIALECT)) 2>/dev/null' tidy
-	@echo "luacheck"; luacheck -q $(wildcard lua scripts notify tests examples) --exclude-files 'tests/peers/**'
+	@echo "luacheck"; luacheck -q $(wildcard host lua scripts notify tests examples) --exclude-files 'tests/peers/**'
 
 format: ## formats the C code
 	clang-format -i $(C_FILES)

@@ -8,7 +8,7 @@ local from, to = ...
 
 local HEADER = 4 + 1 + 1 + 6 + 3 + 8 + 8 + 1 -- bytes, with the number of the main chunk's upvalues
 local INSTRUCTION, UPVALUE = 4, 3 -- bytes of one
-local FLOAT, INTEGER, SHORT, LONG = 0x13, 0x03, 0x04, 0x14 -- types of constants; others are but that
+local FLOAT, INTEGER, SHORT, LONG = 0x13, 0x03, 0x04, 0x14 -- constants; others are a type only
 local NONE = "\x80" -- the number 0: the last byte of a number has the highest bit set
 
 local source = assert(io.open(from, "rb")):read "a"
