@@ -98,7 +98,7 @@ $(BUILD)/libcodexlua.so: $(LIB_OBJ) host/codexlua.map
 MODULE_OBJ := $(BUILD)/bindings/bind.o $(BUILD)/host/buf.o $(BUILD)/host/err.o
 MODULE_LIBS := -Wl,--version-script=bindings/module.map $(shell pkg-config --libs lua5.4 libuv 2>/dev/null)
 
-SOCKET := socket platform keeper
+SOCKET := socket platform keeper token
 
 $(BUILD)/lib/codex/core/httpd.so: $(BUILD)/host/httpd.o $(BUILD)/bindings/httpd.o $(MODULE_OBJ)
 	@mkdir -p $(@D)
@@ -112,7 +112,7 @@ $(BUILD)/lib/codex/core/edit.so: $(BUILD)/bindings/edit.o $(MODULE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(MODULE_LIBS) -ledit
 
-$(BUILD)/lib/codex/core/ws.so: $(BUILD)/host/ws.o $(BUILD)/bindings/ws.o \
+$(BUILD)/lib/codex/core/ws.so: $(BUILD)/host/ws.o $(BUILD)/host/peer.o $(BUILD)/bindings/ws.o \
                              $(SOCKET:%=$(BUILD)/host/%.o) $(MODULE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(MODULE_LIBS) -lwebsockets

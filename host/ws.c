@@ -23,18 +23,14 @@
 
 #include <libwebsockets.h>
 
-#include "buf.h"
 #include "err.h"
+#include "peer.h"
 #include "platform.h"
 #include "socket.h"
 
 enum {
-  FRAME_SIZE = 64 * 1024, /* longer messages go out in several frames */
-  FRAMES_A_TURN = 16,     /* of one client, so that the others have theirs */
-  DRAIN_MARK = 1024 * 1024,
-  KEPT_SIZE = 1024 * 1024, /* a larger message's buffer is given back */
+  BUFFER_SIZE = 64 * 1024,
   MAX_FDS = 1024,
-  REASON_SIZE = 123, /* what fits into a close frame */
   GOODBYE_MS = 500,
   RETRY_MS = 100, /* until it accepts again, after the system ran out of descriptors */
   PING_S = 300,
@@ -43,28 +39,17 @@ enum {
 static const size_t message_limit = (size_t)256 * 1024 * 1024;
 static const char protocol_name[] = "codex-lua"; /* within libwebsockets, not on the wire */
 
-/* A message that waits to be sent. libwebsockets writes its header into the LWS_PRE bytes before
- * what it is given, which are room at first and what was sent before later. */
-typedef struct outgoing {
-  struct outgoing *next;
-  size_t n, sent;
-  unsigned char data[];
-} outgoing;
-
 struct cx_ws {
   struct lws_context *context;
   struct lws_vhost *vhost;
-  cx_ws_events events;
-  void *user;
+  cx_peers peers;
   uv_poll_t poll;   /* the listening socket */
   uv_timer_t timer; /* accepting again, or connecting; then the stages of closing */
   uv_check_t check; /* one of these stages */
-  cx_ws_peer *peers;
   cx_socket socket; /* of a server */
   char *path;       /* as libwebsockets wants it, and */
   char *url_path;   /* of a client, and only then there */
-  size_t message_limit;
-  unsigned peer_limit, peer_count;
+  unsigned peer_limit;
   lws_retry_bo_t patience; /* of a client */
   void *failed;         /* the connection that a client did not get; only its address is of use */
   int handles;          /* open libuv handles of our own; freed with the last */
@@ -72,243 +57,13 @@ struct cx_ws {
   bool closing, ending; /* the peers are asked to leave; libwebsockets is being taken down */
 };
 
-struct cx_ws_peer {
-  cx_ws_peer *prev, *next;
-  cx_ws *ws;
-  struct lws *wsi;
-  void *user;
-  cx_buf in;
-  outgoing *first, *last;
-  size_t unsent;
-  int code; /* how it ends, or why we close it */
-  unsigned char reason[REASON_SIZE];
-  size_t reason_size;
-  bool reading, closing, above_mark;
-  bool leaving; /* the other side closes, not we */
-  bool said;    /* our close frame is on its way */
-};
-
-/* ---- Peers ---------------------------------------------------------------------------------- */
-
-static void free_outgoing(cx_ws_peer *peer) {
-  for (outgoing *out = peer->first, *next; out; out = next) {
-    next = out->next;
-    free(out);
-  }
-  peer->first = peer->last = NULL;
-  peer->unsent = 0;
-}
-
-static cx_ws_peer *new_peer(cx_ws *ws, struct lws *wsi) {
-  cx_ws_peer *peer = calloc(1, sizeof *peer);
-  if (!peer) return NULL;
-  peer->ws = ws;
-  peer->wsi = wsi;
-  peer->code = CX_WS_LOST;
-  peer->next = ws->peers;
-  if (peer->next) peer->next->prev = peer;
-  ws->peers = peer;
-  ws->peer_count++;
-  return peer;
-}
-
-static void forget(cx_ws_peer *peer) {
-  cx_ws *ws = peer->ws;
-  if (peer->prev)
-    peer->prev->next = peer->next;
-  else
-    ws->peers = peer->next;
-  if (peer->next) peer->next->prev = peer->prev;
-  ws->peer_count--;
-  ws->events.on_gone(ws->user, peer, peer->code, (const char *)peer->reason, peer->reason_size);
-  cx_buf_free(&peer->in);
-  free_outgoing(peer);
-  free(peer);
-}
-
-static void set_reason(cx_ws_peer *peer, int code, const void *reason, size_t n) {
-  peer->code = code;
-  peer->reason_size = n < REASON_SIZE ? n : REASON_SIZE;
-  if (n > 0) memcpy(peer->reason, reason, peer->reason_size);
-}
-
-static void give_reason(const cx_ws_peer *peer) {
-  lws_close_reason(peer->wsi, (enum lws_close_status)peer->code, (unsigned char *)peer->reason,
-                   peer->reason_size);
-}
-
-/* For what is received; the result ends the connection. */
-static int refuse(cx_ws_peer *peer, int code, const char *reason) {
-  set_reason(peer, code, reason, strlen(reason));
-  cx_buf_free(&peer->in);
-  peer->closing = true;
-  give_reason(peer);
-  return -1;
-}
-
-/* ---- Text ----------------------------------------------------------------------------------- */
-
-static size_t sequence_length(const unsigned char *s, size_t n) {
-  size_t length = *s < 0x80 ? 1 : *s < 0xC2 ? 0 : *s < 0xE0 ? 2 : *s < 0xF0 ? 3 : *s < 0xF5 ? 4 : 0;
-  if (length > n) return 0;
-  for (size_t i = 1; i < length; i++)
-    if ((s[i] & 0xC0) != 0x80) return 0;
-  /* Too long forms, surrogates, and what is beyond Unicode. */
-  if ((*s == 0xE0 && s[1] < 0xA0) || (*s == 0xED && s[1] > 0x9F)) return 0;
-  if ((*s == 0xF0 && s[1] < 0x90) || (*s == 0xF4 && s[1] > 0x8F)) return 0;
-  return length;
-}
-
-static bool is_utf8(const char *text, size_t n) {
-  const unsigned char *s = (const unsigned char *)text;
-  while (n > 0) {
-    size_t length = sequence_length(s, n);
-    if (length == 0) return false;
-    s += length;
-    n -= length;
-  }
-  return true;
-}
-
-/* ---- Messages in ---------------------------------------------------------------------------- */
-
-/* libwebsockets looks at the text, too, but not whether it ends where the message does when its
- * last frame is empty. */
-static int receive(cx_ws_peer *peer, const char *data, size_t n) {
-  cx_ws *ws = peer->ws;
-  if (peer->closing) return 0;
-  if (lws_frame_is_binary(peer->wsi))
-    return refuse(peer, CX_WS_UNACCEPTABLE, "only text messages are taken");
-  if (n > ws->message_limit - peer->in.len)
-    return refuse(peer, CX_WS_TOO_LARGE, "the message is too long");
-  if (cx_buf_add(&peer->in, data, n) != 0) return refuse(peer, CX_WS_INTERNAL, "out of memory");
-  if (!lws_is_final_fragment(peer->wsi)) return 0;
-  if (!is_utf8(cx_buf_bytes(&peer->in), peer->in.len))
-    return refuse(peer, CX_WS_NOT_UTF8, "the message is not UTF-8");
-  ws->events.on_message(ws->user, peer, cx_buf_bytes(&peer->in), peer->in.len);
-  if (peer->in.cap > KEPT_SIZE)
-    cx_buf_free(&peer->in);
-  else
-    cx_buf_drop(&peer->in, peer->in.len);
-  return 0;
-}
-
-/* The other side has begun to close; its code and reason as they came. */
-static void note_close(cx_ws_peer *peer, const unsigned char *data, size_t n) {
-  if (peer->closing) return;
-  peer->closing = peer->leaving = true;
-  if (n < 2)
-    set_reason(peer, CX_WS_NO_CODE, NULL, 0);
-  else
-    set_reason(peer, data[0] << 8 | data[1], data + 2, n - 2);
-}
-
-/* ---- Messages out --------------------------------------------------------------------------- */
-
-/* Writes the next frame of the first message. Negative when the connection is lost. */
-static int write_frame(cx_ws_peer *peer) {
-  outgoing *out = peer->first;
-  size_t left = out->n - out->sent, n = left < FRAME_SIZE ? left : FRAME_SIZE;
-  int kind = out->sent == 0 ? LWS_WRITE_TEXT : LWS_WRITE_CONTINUATION;
-  if (n < left) kind |= LWS_WRITE_NO_FIN;
-  int rc = lws_write(peer->wsi, out->data + LWS_PRE + out->sent, n, (enum lws_write_protocol)kind);
-  if (rc < 0) return -1;
-  out->sent += n;
-  peer->unsent -= n;
-  if (out->sent < out->n) return 0;
-  peer->first = out->next;
-  if (!peer->first) peer->last = NULL;
-  free(out);
-  return 0;
-}
-
-/* When everything is sent. A result of -1, which is enough for what is received, would not do:
- * built with _DEBUG, as Debian's is, libwebsockets closes twice then ("uv repeat test"), which
- * drops the connection before the close frame is out. This is the same once. */
-static void begin_close(cx_ws_peer *peer) {
-  give_reason(peer);
-  lws_set_timeout(peer->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_SYNC);
-}
-
-static int on_writable(cx_ws_peer *peer) {
-  if (peer->leaving || peer->said) return 0;
-  for (int i = 0; peer->first && i < FRAMES_A_TURN && !lws_send_pipe_choked(peer->wsi); i++)
-    if (write_frame(peer) < 0) return -1;
-  if (peer->first || (peer->closing && lws_partial_buffered(peer->wsi))) {
-    lws_callback_on_writable(peer->wsi);
-  } else if (peer->closing) {
-    peer->said = true;
-    begin_close(peer);
-    return 0;
-  }
-  if (peer->above_mark && peer->unsent <= DRAIN_MARK) {
-    peer->above_mark = false;
-    peer->ws->events.on_drain(peer->ws->user, peer);
-  }
-  return 0;
-}
-
-int cx_ws_peer_send(cx_ws_peer *peer, const char *text, size_t n) {
-  if (peer->closing) return CX_ECLOSED;
-  if (!is_utf8(text, n)) return -EILSEQ;
-  if (n > SIZE_MAX / 2) return CX_EMEMORY;
-  outgoing *out = malloc(sizeof *out + LWS_PRE + n);
-  if (!out) return CX_EMEMORY;
-  *out = (outgoing){.n = n};
-  memcpy(out->data + LWS_PRE, text, n);
-  if (peer->last)
-    peer->last->next = out;
-  else
-    peer->first = out;
-  peer->last = out;
-  peer->unsent += n;
-  if (peer->unsent > DRAIN_MARK) peer->above_mark = true;
-  lws_callback_on_writable(peer->wsi);
-  return 0;
-}
-
-size_t cx_ws_peer_unsent(const cx_ws_peer *peer) { return peer->unsent; }
-
-/* ---- One connection ------------------------------------------------------------------------- */
-
-void cx_ws_peer_set_user(cx_ws_peer *peer, void *user) { peer->user = user; }
-void *cx_ws_peer_user(const cx_ws_peer *peer) { return peer->user; }
-
-static void set_reading(cx_ws_peer *peer, bool reading) {
-  if (peer->reading == reading) return;
-  peer->reading = reading;
-  lws_rx_flow_control(peer->wsi, reading ? 1 : 0);
-}
-
-void cx_ws_peer_start(cx_ws_peer *peer) { set_reading(peer, true); }
-
-void cx_ws_peer_pause(cx_ws_peer *peer, bool pause) {
-  if (!peer->closing) set_reading(peer, !pause);
-}
-
-/* The answer must be read, too. */
-void cx_ws_peer_close(cx_ws_peer *peer, int code, const char *reason) {
-  if (peer->closing) return;
-  set_reason(peer, code, reason, reason ? strlen(reason) : 0);
-  peer->closing = true;
-  set_reading(peer, true);
-  lws_callback_on_writable(peer->wsi);
-}
-
-/* Not within this call, as everything is that events follow from. */
-void cx_ws_peer_drop(cx_ws_peer *peer) {
-  peer->closing = true;
-  free_outgoing(peer);
-  lws_set_timeout(peer->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_ASYNC);
-}
-
 /* ---- What libwebsockets says ---------------------------------------------------------------- */
 
 /* Browsers name the page a connection comes from: none has any business here. HTTP/2, the other
  * upgrade that libwebsockets knows, would be a way around this. */
 static int admit(const cx_ws *ws, struct lws *wsi, const char *upgrade) {
   unsigned status = 0;
-  if (ws->peer_limit && ws->peer_count >= ws->peer_limit) status = HTTP_STATUS_SERVICE_UNAVAILABLE;
+  if (ws->peer_limit && ws->peers.count >= ws->peer_limit) status = HTTP_STATUS_SERVICE_UNAVAILABLE;
   bool named = lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) > 0;
   if (named || strcasecmp(upgrade, "websocket") != 0) status = HTTP_STATUS_FORBIDDEN;
   if (!status) return 0;
@@ -316,11 +71,10 @@ static int admit(const cx_ws *ws, struct lws *wsi, const char *upgrade) {
 }
 
 static int greet(cx_ws *ws, struct lws *wsi, cx_ws_peer **slot) {
-  bool full = ws->peer_limit && ws->peer_count >= ws->peer_limit; /* two came at once */
-  *slot = ws->closing || full ? NULL : new_peer(ws, wsi);
+  bool full = ws->peer_limit && ws->peers.count >= ws->peer_limit; /* two came at once */
+  *slot = ws->closing || full ? NULL : cx__peer_new(&ws->peers, wsi);
   if (!*slot) return -1;
-  lws_rx_flow_control(wsi, 0);
-  ws->events.on_peer(ws->user, *slot);
+  ws->peers.events.on_peer(ws->peers.user, *slot);
   return 0;
 }
 
@@ -328,16 +82,16 @@ static void next_stage(cx_ws *ws);
 
 static void part(cx_ws *ws, cx_ws_peer **slot) {
   if (!*slot) return;
-  forget(*slot);
+  cx__peer_forget(*slot);
   *slot = NULL;
   if (ws->url_path) cx_ws_close(ws);
-  if (ws->closing && !ws->peers) next_stage(ws);
+  if (ws->closing && !ws->peers.first) next_stage(ws);
 }
 
 static void not_connected(cx_ws *ws, struct lws *wsi, const char *why, size_t n) {
   ws->failed = wsi;
   if (ws->connecting || ws->closing) return;
-  ws->events.on_refused(ws->user, why, n);
+  ws->peers.events.on_refused(ws->peers.user, why, n);
   cx_ws_close(ws);
 }
 
@@ -352,12 +106,12 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons why, void *slot, vo
     return greet(ws, wsi, peer);
   case LWS_CALLBACK_RECEIVE:
   case LWS_CALLBACK_CLIENT_RECEIVE:
-    return receive(*peer, in, n);
+    return cx__peer_receive(*peer, in, n);
   case LWS_CALLBACK_SERVER_WRITEABLE:
   case LWS_CALLBACK_CLIENT_WRITEABLE:
-    return on_writable(*peer);
+    return cx__peer_write(*peer);
   case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-    note_close(*peer, in, n);
+    cx__peer_note_close(*peer, in, n);
     return 0;
   case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
     not_connected(ws, wsi, in, in ? n : 0);
@@ -451,7 +205,7 @@ static void free_ws(cx_ws *ws) {
 static void on_handle_closed(uv_handle_t *handle) {
   cx_ws *ws = handle->data;
   if (--ws->handles > 0) return;
-  ws->events.on_closed(ws->user);
+  ws->peers.events.on_closed(ws->peers.user);
   free_ws(ws);
 }
 
@@ -500,9 +254,8 @@ void cx_ws_close(cx_ws *ws) {
     cx_socket_remove(&ws->socket);
     uv_close((uv_handle_t *)&ws->poll, on_handle_closed);
   }
-  for (cx_ws_peer *peer = ws->peers; peer; peer = peer->next)
-    cx_ws_peer_close(peer, CX_WS_GOING_AWAY, NULL);
-  uv_timer_start(&ws->timer, on_goodbye_over, ws->peers ? GOODBYE_MS : 0, 0);
+  cx__peers_close(&ws->peers, CX_WS_GOING_AWAY);
+  uv_timer_start(&ws->timer, on_goodbye_over, ws->peers.first ? GOODBYE_MS : 0, 0);
 }
 
 /* ---- Opening -------------------------------------------------------------------------------- */
@@ -521,7 +274,7 @@ static int find_descriptors(void) {
 /* libwebsockets ignores SIGPIPE from then on, which is not its business in a library. */
 static int open_context(cx_ws *ws, uv_loop_t *loop) {
   static const struct lws_protocols protocols[] = {
-      {protocol_name, on_lws, sizeof(cx_ws_peer *), FRAME_SIZE, 0, NULL, 0}, {.name = NULL}};
+      {protocol_name, on_lws, sizeof(cx_ws_peer *), BUFFER_SIZE, 0, NULL, 0}, {.name = NULL}};
   void *loops[] = {loop};
   struct lws_context_creation_info info = {
       .port = CONTEXT_PORT_NO_LISTEN_SERVER,
@@ -529,7 +282,7 @@ static int open_context(cx_ws *ws, uv_loop_t *loop) {
       .foreign_loops = loops,
       .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_VALIDATE_UTF8,
       .fd_limit_per_thread = MAX_FDS,
-      .pt_serv_buf_size = FRAME_SIZE,
+      .pt_serv_buf_size = BUFFER_SIZE,
       .user = ws,
   };
   struct sigaction before;
@@ -564,10 +317,11 @@ static int open_all(cx_ws *ws, uv_loop_t *loop, const char *path) {
 static cx_ws *new_ws(const cx_ws_options *options, const cx_ws_events *events, void *user) {
   cx_ws *ws = calloc(1, sizeof *ws);
   if (!ws) return NULL;
-  ws->events = *events;
-  ws->user = user;
+  ws->peers =
+      (cx_peers){.events = *events,
+                 .user = user,
+                 .message_limit = options->message_limit ? options->message_limit : message_limit};
   ws->socket.fd = -1;
-  ws->message_limit = options->message_limit ? options->message_limit : message_limit;
   ws->peer_limit = options->peer_limit;
   return ws;
 }
