@@ -285,7 +285,7 @@ PARSERS      := $(patsubst %,host/%.c,lines token json scan rpc envelope buf err
                 $(patsubst %,bindings/%.c,json parse write bind)
 # What a target is built of, where that is not the parsers.
 FUZZ_OF_http := $(patsubst %,host/%.c,http buf err) -lcurl -luv
-FUZZ_OF_ws   := $(patsubst %,host/%.c,ws socket platform buf err) -lwebsockets -luv
+FUZZ_OF_ws   := $(patsubst %,host/%.c,ws peer token socket platform buf err) -lwebsockets -luv
 FUZZ_OF       = $(or $(FUZZ_OF_$(1)),$(PARSERS) -lcjson -llua5.4)
 fuzz: ## libFuzzer on the parsers, FUZZ_SECONDS each; FUZZED=scan for one
 	$(call need,clang libclang-rt-dev)
