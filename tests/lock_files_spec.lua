@@ -1,5 +1,5 @@
---- What npm's lock files hold. `npm ci` refuses one that lacks a package for another platform than
---- that where it was written, as some releases of npm write it.
+--- What npm's lock files hold. `npm ci` refuses one that does not name what is wanted for other
+--- platforms than that where it was written, as some releases of npm write it.
 
 local files = require "codex.files"
 local json = require "codex.json"
@@ -16,7 +16,8 @@ local function find(packages, from, name)
   end
 end
 
---- The packages that are wanted for some platform and not there in that version; how many are.
+--- The packages that are wanted for some platform and not named, or of another version; how many
+--- are wanted. One that npm does not have is named without a version.
 local function missing(packages)
   local list, count = {}, 0
   for path, package in pairs(packages) do
@@ -24,7 +25,7 @@ local function missing(packages)
       count = count + 1
       local found = find(packages, path, name)
       local version = wanted:match "@([^@]+)$" or wanted
-      if not found or found.version ~= version then
+      if not found or (found.version or version) ~= version then
         list[#list + 1] = ("%s: %s"):format(path, wanted)
       end
     end
@@ -35,7 +36,7 @@ end
 
 describe("the lock file of", function()
   for _, folder in ipairs { "peers", "versions" } do
-    it(folder .. " has each release of Codex for every platform", function()
+    it(folder .. " names each release of Codex for every platform", function()
       local lock = read("/tests/" .. folder .. "/package-lock.json")
       local list, count = missing(lock.packages)
       assert.same({}, list)
