@@ -48,8 +48,9 @@ ALL_CFLAGS  = $(FOREIGN) $(DIALECT) -fPIC -fno-semantic-interposition $(HARDEN) 
               $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(FOREIGN) -Wl,-z,relro,-z,now $(LDFLAGS) $(SANITIZE)
 
-CORE     := platform keeper err buf pool naming redact secrets log lines token json scan rpc envelope \
-            spawn watch watchdog witness proc pipe link paths visit attach boot state script host
+CORE     := platform keeper err buf pool naming redact secrets log lines token json scan message rpc \
+            envelope spawn watch watchdog witness proc pipe link paths visit attach boot state script \
+            host
 BOOT     := async base/class base/environment base/uuid binary capability command error events exec \
             files flags guard hook hooks/delivery instance json log notify options plugin proc \
             sessions stream toml wakeup
@@ -281,7 +282,7 @@ valgrind: deps ## C tests and the specs of the spine under valgrind
 
 FUZZ_SECONDS ?= 30
 FUZZED       := lines json scan parse rpc http ws
-PARSERS      := $(patsubst %,host/%.c,lines token json scan rpc envelope buf err) \
+PARSERS      := $(patsubst %,host/%.c,lines token json scan message rpc envelope buf err) \
                 $(patsubst %,bindings/%.c,json parse write bind)
 # What a target is built of, where that is not the parsers.
 FUZZ_OF_http := $(patsubst %,host/%.c,http buf err) -lcurl -luv

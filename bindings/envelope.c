@@ -123,8 +123,8 @@ static int envelope_with_id(lua_State *L) {
   size_t n, id_n;
   const char *line = luaL_checklstring(L, 1, &n), *id = luaL_checklstring(L, 2, &id_n);
   cx_buf scratch = {0};
-  cx_rpc_message m;
-  int rc = cx_rpc_read(&m, line, n, &scratch);
+  cx_message m;
+  int rc = cx_message_read(&m, line, n, &scratch);
   cx_buf_free(&scratch);
   if (rc != 0 || !m.id.n) {
     lua_pushnil(L);

@@ -55,7 +55,7 @@ static int push_junk(lua_State *L, cx_span text, int code, cx_span id) {
   return 4;
 }
 
-static int push_payload(lua_State *L, const cx_rpc_message *m) {
+static int push_payload(lua_State *L, const cx_message *m) {
   if (m->payload.n) return cx_bind_push_json(L, m->payload.at, m->payload.n);
   lua_pushnil(L);
   return 0;
@@ -63,8 +63,8 @@ static int push_payload(lua_State *L, const cx_rpc_message *m) {
 
 /* handler("request" | "notification", method, params, id) */
 static int push_message(lua_State *L, void *arg) {
-  const cx_rpc_message *m = arg;
-  lua_pushstring(L, m->kind == CX_RPC_REQUEST ? "request" : "notification");
+  const cx_message *m = arg;
+  lua_pushstring(L, m->kind == CX_MESSAGE_REQUEST ? "request" : "notification");
   lua_pushlstring(L, m->method.at, m->method.n);
   int rc = push_payload(L, m);
   if (rc != 0) {
@@ -80,7 +80,7 @@ static const char *const kinds[] = {"request", "notification", "result", "error"
 
 /* handler("message", kind, method, id, line) */
 static int push_raw(lua_State *L, void *arg) {
-  const cx_rpc_message *m = arg;
+  const cx_message *m = arg;
   lua_pushliteral(L, "message");
   lua_pushstring(L, kinds[m->kind]);
   push_span(L, m->method);
@@ -89,7 +89,7 @@ static int push_raw(lua_State *L, void *arg) {
   return 5;
 }
 
-static void on_message(void *user, const cx_rpc_message *m) {
+static void on_message(void *user, const cx_message *m) {
   peer *p = user;
   cx_bind_call(p->env, p->handler_ref, p->raw ? push_raw : push_message, (void *)(uintptr_t)m);
 }
@@ -97,19 +97,19 @@ static void on_message(void *user, const cx_rpc_message *m) {
 typedef struct {
   uint64_t call;
   int code;
-  const cx_rpc_message *message;
+  const cx_message *message;
 } answer;
 
 /* handler("answer", call, result, error, why) */
 static int push_answer(lua_State *L, void *arg) {
   const answer *a = arg;
-  const cx_rpc_message *m = a->message;
+  const cx_message *m = a->message;
   int code = a->code;
   lua_pushliteral(L, "answer");
   lua_pushinteger(L, (lua_Integer)a->call);
   int top = lua_gettop(L);
   if (m) {
-    bool failed = m->kind == CX_RPC_ERROR;
+    bool failed = m->kind == CX_MESSAGE_ERROR;
     if (failed) lua_pushnil(L);
     code = push_payload(L, m);
     if (code == 0) return failed ? 4 : 3;
@@ -121,7 +121,7 @@ static int push_answer(lua_State *L, void *arg) {
   return 5;
 }
 
-static void on_answer(void *user, uint64_t call, int code, const cx_rpc_message *message) {
+static void on_answer(void *user, uint64_t call, int code, const cx_message *message) {
   peer *p = user;
   answer a = {call, code, message};
   cx_bind_call(p->env, p->handler_ref, push_answer, &a);
@@ -280,13 +280,13 @@ static int link_take_standard(lua_State *L) {
 /* read(line) -> kind, method, id | nil, name, text: what a message is, without reading its payload
  */
 static int link_read(lua_State *L) {
-  cx_rpc_message m;
+  cx_message m;
   cx_buf scratch = {0};
   size_t n;
   const char *line = luaL_checklstring(L, 1, &n);
   lua_settop(L, 1);
   for (int i = 0; i < 4; i++) lua_pushstring(L, kinds[i]); /* now: later it must not fail */
-  int rc = cx_rpc_read(&m, line, n, &scratch);
+  int rc = cx_message_read(&m, line, n, &scratch);
   if (rc != 0) {
     cx_buf_free(&scratch);
     return cx_bind_fail(L, rc);

@@ -93,7 +93,7 @@ static int check_call(cx_envelope *e, const members *m) {
   if (m->result.n || m->error.n) return refuse(e, "a message with a method is no answer");
   if (m->params.n && !is_object(m->params) && !equals(m->params, "null"))
     return refuse(e, "'params' must be an object");
-  e->kind = m->id.n ? CX_RPC_REQUEST : CX_RPC_NOTIFICATION;
+  e->kind = m->id.n ? CX_MESSAGE_REQUEST : CX_MESSAGE_NOTIFICATION;
   e->method = m->method;
   e->payload = m->params;
   return 0;
@@ -105,7 +105,7 @@ static int check_answer(cx_envelope *e, const members *m) {
   if (!m->result.n && !m->error.n) return refuse(e, "neither 'method', 'result' nor 'error'");
   if (m->params.n) return refuse(e, "an answer has no 'params'");
   if (m->error.n && !is_object(m->error)) return refuse(e, "'error' must be an object");
-  e->kind = m->error.n ? CX_RPC_ERROR : CX_RPC_RESULT;
+  e->kind = m->error.n ? CX_MESSAGE_ERROR : CX_MESSAGE_RESULT;
   e->payload = m->error.n ? m->error : m->result;
   return 0;
 }

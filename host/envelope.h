@@ -1,17 +1,17 @@
 /* The outside of a JSON-RPC message, read strictly: for messages on which somebody decides, and
  * which somebody else then reads (see scan.h).
  *
- * rpc.h reads the outside, too, as quickly and as leniently as a peer may that answers for itself.
- * Codex's reader takes a missing or null `id` or `method`, an array in place of an object, and both
- * `result` and `error` for messages of some kind or another: none of that passes here. */
+ * message.h reads the outside, too, as quickly and as leniently as a peer may that answers for
+ * itself. Codex's reader takes a missing or null `id` or `method`, an array in place of an object,
+ * and both `result` and `error` for messages of some kind or another: none of that passes here. */
 #ifndef CX_ENVELOPE_H
 #define CX_ENVELOPE_H
 
-#include "rpc.h"
+#include "message.h"
 #include "scan.h"
 
 typedef struct cx_envelope {
-  cx_rpc_kind kind;
+  cx_message_kind kind;
   cx_span id;       /* as it stands in the text; absent in a notification */
   cx_span method;   /* the literal, with its quotes; absent in an answer */
   cx_span payload;  /* of params, result or error; may be absent in requests and notifications */

@@ -249,12 +249,12 @@ void cx_link_stop(cx_link *link, int reason) {
 
 /* ---- What the peer says --------------------------------------------------------------------- */
 
-static void on_message(void *user, const cx_rpc_message *message) {
+static void on_message(void *user, const cx_message *message) {
   cx_link *link = user;
   link->events.on_message(link->user, message);
 }
 
-static void on_answer(void *user, uint64_t call, int code, const cx_rpc_message *message) {
+static void on_answer(void *user, uint64_t call, int code, const cx_message *message) {
   cx_link *link = user;
   link->events.on_answer(link->user, call, code, message);
 }

@@ -23,8 +23,8 @@ typedef struct cx_link_options {
 
 /* Called from the loop, never from inside a cx_link_ or cx_rpc_ function. As in rpc.h, and: */
 typedef struct cx_link_events {
-  void (*on_message)(void *user, const cx_rpc_message *message);
-  void (*on_answer)(void *user, uint64_t call, int code, const cx_rpc_message *message);
+  void (*on_message)(void *user, const cx_message *message);
+  void (*on_answer)(void *user, uint64_t call, int code, const cx_message *message);
   void (*on_junk)(void *user, const char *text, size_t n, int code);
   void (*on_change)(
       void *user); /* output was taken or refused, the input ended, the child exited */

@@ -1,11 +1,7 @@
 /* A JSON-RPC peer without input or output of its own: lines go in, lines come out.
  *
- * Of a message only the outer object is read here: what kind it is, its id, its method, and where
- * its payload stands. The payload stays text, so that passing a message on costs one scan and no
- * tree, and its bytes stay as they were sent.
- *
- * Messages are told apart by "has a method" and "has an id", never by the id alone: both sides
- * count their requests from where they like. Ids of the other side keep type and exact text. */
+ * Both sides count their requests from where they like: ids of the other side keep type and exact
+ * text. */
 #ifndef CX_RPC_H
 #define CX_RPC_H
 
@@ -13,23 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "buf.h"
-
-typedef enum { CX_RPC_REQUEST, CX_RPC_NOTIFICATION, CX_RPC_RESULT, CX_RPC_ERROR } cx_rpc_kind;
-
-/* Valid until the next call with the same scratch, and while the line is. */
-typedef struct cx_rpc_message {
-  cx_rpc_kind kind;
-  cx_span line;
-  cx_span id;      /* JSON text: a number, a string with its quotes, or null */
-  cx_span method;  /* the name itself */
-  cx_span payload; /* JSON text of params, result or error */
-} cx_rpc_message;
-
-/* Reads the outer object of one message. 0; CX_EJSON where the text is no JSON object; CX_EPROTOCOL
- * where it is one but no message of JSON-RPC; CX_EMEMORY. The payload may still prove not to be
- * JSON. Of a member that occurs twice the first counts. */
-int cx_rpc_read(cx_rpc_message *message, const char *line, size_t n, cx_buf *scratch);
+#include "message.h"
 
 typedef struct cx_rpc cx_rpc;
 
@@ -45,10 +25,10 @@ typedef struct cx_rpc_events {
   /* One message with its newline. 0, or why it cannot be sent. */
   int (*on_send)(void *user, const char *data, size_t n);
   /* A request or a notification, or with `relay` any answer that is not ours. */
-  void (*on_message)(void *user, const cx_rpc_message *message);
+  void (*on_message)(void *user, const cx_message *message);
   /* Exactly once for each call that was not forgotten: 0 and its result or error; or no message and
    * CX_ETIMEOUT, CX_ECLOSED, or what on_send said when its turn came. */
-  void (*on_answer)(void *user, uint64_t call, int code, const cx_rpc_message *message);
+  void (*on_answer)(void *user, uint64_t call, int code, const cx_message *message);
   /* What is no message, or an answer that nobody waits for (CX_EPROTOCOL). */
   void (*on_junk)(void *user, const char *text, size_t n, int code);
 } cx_rpc_events;

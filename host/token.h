@@ -1,8 +1,8 @@
 /* The words of a JSON text (RFC 8259): white space, strings, numbers, true, false and null.
  *
  * Three readers stand on these: the strict one (scan.h), the one that makes Lua values
- * (bindings/parse.h), and the one that looks at the outside of a message (rpc.h). What a string or
- * a number is, is said here alone, so that no two of them read one text in two ways. Brackets,
+ * (bindings/parse.h), and the one that looks at the outside of a message (message.h). What a string
+ * or a number is, is said here alone, so that no two of them read one text in two ways. Brackets,
  * names and limits are the readers' own. Nothing here takes memory, but for cx_token_unquote(). */
 #ifndef CX_TOKEN_H
 #define CX_TOKEN_H

@@ -23,8 +23,8 @@ struct end {
   cx_buf told;
   size_t messages, bytes, answers, changes;
   unsigned closed;
-  bool quiet;                                      /* count, do not write down */
-  void (*within)(end *e, const cx_rpc_message *m); /* a message, an answer, or junk (NULL) */
+  bool quiet;                                  /* count, do not write down */
+  void (*within)(end *e, const cx_message *m); /* a message, an answer, or junk (NULL) */
   void (*on_change)(end *e);
 };
 
@@ -39,7 +39,7 @@ static void tell(end *e, const char *format, ...) {
   if (!e->quiet) cx_buf_add_string(&e->told, text);
 }
 
-static void on_message(void *user, const cx_rpc_message *m) {
+static void on_message(void *user, const cx_message *m) {
   end *e = user;
   if (e->closed) abort();
   e->messages++;
@@ -48,7 +48,7 @@ static void on_message(void *user, const cx_rpc_message *m) {
   if (e->within) e->within(e, m);
 }
 
-static void on_answer(void *user, uint64_t call, int code, const cx_rpc_message *m) {
+static void on_answer(void *user, uint64_t call, int code, const cx_message *m) {
   end *e = user;
   if (e->closed) abort();
   e->answers++;
@@ -160,8 +160,8 @@ static void put(int fd, const char *text, size_t n) {
   if (write(fd, text, n) != (ssize_t)n) abort();
 }
 
-static void reply_same(end *e, const cx_rpc_message *m) {
-  if (m && m->kind == CX_RPC_REQUEST) cx_rpc_reply(cx_link_rpc(e->link), m->id, m->payload);
+static void reply_same(end *e, const cx_message *m) {
+  if (m && m->kind == CX_MESSAGE_REQUEST) cx_rpc_reply(cx_link_rpc(e->link), m->id, m->payload);
 }
 
 /* ---- Lines ----------------------------------------------------------------------------------- */
@@ -264,7 +264,7 @@ static void test_pause(void) {
   finish_pair(&a, &b);
 }
 
-static void pause_each(end *e, const cx_rpc_message *m) {
+static void pause_each(end *e, const cx_message *m) {
   (void)m;
   cx_link_pause(e->link, true);
 }
@@ -389,7 +389,7 @@ static void test_finish_after_large(void) {
   finish_pair(&a, &b);
 }
 
-static void close_within(end *e, const cx_rpc_message *m) {
+static void close_within(end *e, const cx_message *m) {
   (void)m;
   cx_link_close(e->link);
 }

@@ -10,15 +10,15 @@
 
 /* ---- Reading ------------------------------------------------------------------------------- */
 
-#define REQUEST CX_RPC_REQUEST
-#define NOTIFICATION CX_RPC_NOTIFICATION
-#define RESULT CX_RPC_RESULT
-#define ERROR CX_RPC_ERROR
+#define REQUEST CX_MESSAGE_REQUEST
+#define NOTIFICATION CX_MESSAGE_NOTIFICATION
+#define RESULT CX_MESSAGE_RESULT
+#define ERROR CX_MESSAGE_ERROR
 
 static const struct {
   const char *line;
   int rc;
-  cx_rpc_kind kind;
+  cx_message_kind kind;
   const char *id, *method, *payload; /* "" or NULL: absent */
 } cases[] = {
     /* each kind, with and without what may be left out */
@@ -119,11 +119,11 @@ static bool is(cx_span span, const char *text) {
 }
 
 static void test_case(size_t index) {
-  cx_rpc_message m;
+  cx_message m;
   cx_buf scratch = {0};
   size_t n = strlen(cases[index].line);
   char *line = exactly(cases[index].line, n);
-  int rc = cx_rpc_read(&m, line, n, &scratch);
+  int rc = cx_message_read(&m, line, n, &scratch);
   CHECK(rc == cases[index].rc, "case %zu: %d", index, rc);
   if (rc == 0 && cases[index].rc == 0) {
     CHECK(m.kind == cases[index].kind, "case %zu: kind %d", index, (int)m.kind);
@@ -142,10 +142,10 @@ static void test_truncated(size_t index) {
   size_t n = strlen(cases[index].line);
   while (n > 0 && strchr(" \r\n", cases[index].line[n - 1])) n--;
   for (size_t cut = 0; cut < n && cases[index].rc == 0; cut++) {
-    cx_rpc_message m;
+    cx_message m;
     cx_buf scratch = {0};
     char *line = exactly(cases[index].line, cut);
-    int rc = cx_rpc_read(&m, line, cut, &scratch);
+    int rc = cx_message_read(&m, line, cut, &scratch);
     CHECK(rc == CX_EJSON, "case %zu cut at %zu: %d", index, cut, rc);
     free(line);
     cx_buf_free(&scratch);
@@ -155,11 +155,11 @@ static void test_truncated(size_t index) {
 static void test_nul_bytes(void) {
   static const char inside[] = "{\"method\":\"a\0b\",\"id\":1}", between[] = "{\"id\":1\0}";
   static const char escaped[] = "{\"method\":\"a\\u0000b\"}";
-  cx_rpc_message m;
+  cx_message m;
   cx_buf scratch = {0};
-  CHECK(cx_rpc_read(&m, between, sizeof between - 1, &scratch) == CX_EJSON, "between members");
-  CHECK(cx_rpc_read(&m, inside, sizeof inside - 1, &scratch) == CX_EJSON, "in a name");
-  CHECK(cx_rpc_read(&m, escaped, sizeof escaped - 1, &scratch) == 0 && m.method.n == 3 &&
+  CHECK(cx_message_read(&m, between, sizeof between - 1, &scratch) == CX_EJSON, "between members");
+  CHECK(cx_message_read(&m, inside, sizeof inside - 1, &scratch) == CX_EJSON, "in a name");
+  CHECK(cx_message_read(&m, escaped, sizeof escaped - 1, &scratch) == 0 && m.method.n == 3 &&
             memcmp(m.method.at, "a\0b", 3) == 0,
         "as an escape");
   cx_buf_free(&scratch);
@@ -169,16 +169,16 @@ static void test_nul_bytes(void) {
 static void test_deep(void) {
   enum { DEPTH = 1000000 };
   static const char head[] = "{\"id\":1,\"result\":";
-  cx_rpc_message m;
+  cx_message m;
   cx_buf text = {0}, scratch = {0};
   cx_buf_add_string(&text, head);
   memset(cx_buf_room(&text, DEPTH), '[', DEPTH);
   cx_buf_added(&text, DEPTH);
   memset(cx_buf_room(&text, DEPTH), ']', DEPTH);
   cx_buf_added(&text, DEPTH);
-  CHECK(cx_rpc_read(&m, cx_buf_bytes(&text), text.len, &scratch) == CX_EJSON, "not closed");
+  CHECK(cx_message_read(&m, cx_buf_bytes(&text), text.len, &scratch) == CX_EJSON, "not closed");
   cx_buf_add_string(&text, "}");
-  CHECK(cx_rpc_read(&m, cx_buf_bytes(&text), text.len, &scratch) == 0, "closed");
+  CHECK(cx_message_read(&m, cx_buf_bytes(&text), text.len, &scratch) == 0, "closed");
   CHECK(m.payload.n == (size_t)2 * DEPTH, "%zu bytes", m.payload.n);
   cx_buf_free(&text);
   cx_buf_free(&scratch);
@@ -213,13 +213,13 @@ static int on_send(void *user, const char *data, size_t n) {
   return cx_buf_add(&w->sent, data, n);
 }
 
-static void on_message(void *user, const cx_rpc_message *m) {
+static void on_message(void *user, const cx_message *m) {
   static const char *const kinds[] = {"request", "notification", "result", "error"};
   tell(user, "%s %.*s %.*s %.*s|", kinds[m->kind], (int)m->id.n, m->id.at, (int)m->method.n,
        m->method.at, (int)m->payload.n, m->payload.at);
 }
 
-static void on_answer(void *user, uint64_t call, int code, const cx_rpc_message *m) {
+static void on_answer(void *user, uint64_t call, int code, const cx_message *m) {
   world *w = user;
   if (code)
     tell(w, "%u %s|", (unsigned)call, cx_err_name(code));
@@ -622,7 +622,7 @@ static void test_within_send(int refuse) {
 
 /* ---- Many ------------------------------------------------------------------------------------ */
 
-static void count_answer(void *user, uint64_t number, int code, const cx_rpc_message *m) {
+static void count_answer(void *user, uint64_t number, int code, const cx_message *m) {
   (void)number;
   (void)m;
   *(size_t *)user += code == 0;

@@ -223,13 +223,13 @@ static const struct {
   const char *text;
   int kind;
 } messages[] = {
-    {"{\"id\":1,\"method\":\"m\",\"params\":{}}", CX_RPC_REQUEST},
-    {" {\"method\":\"m\",\"id\":\"1\",\"jsonrpc\":\"2.0\"} ", CX_RPC_REQUEST},
-    {"{\"id\":1,\"method\":\"m\",\"params\":null,\"more\":[1]}", CX_RPC_REQUEST},
-    {"{\"method\":\"m\"}", CX_RPC_NOTIFICATION},
-    {"{\"id\":1,\"result\":null}", CX_RPC_RESULT},
-    {"{\"id\":1,\"result\":{\"result\":1,\"error\":2}}", CX_RPC_RESULT},
-    {"{\"id\":1,\"error\":{\"code\":1,\"message\":\"no\"}}", CX_RPC_ERROR},
+    {"{\"id\":1,\"method\":\"m\",\"params\":{}}", CX_MESSAGE_REQUEST},
+    {" {\"method\":\"m\",\"id\":\"1\",\"jsonrpc\":\"2.0\"} ", CX_MESSAGE_REQUEST},
+    {"{\"id\":1,\"method\":\"m\",\"params\":null,\"more\":[1]}", CX_MESSAGE_REQUEST},
+    {"{\"method\":\"m\"}", CX_MESSAGE_NOTIFICATION},
+    {"{\"id\":1,\"result\":null}", CX_MESSAGE_RESULT},
+    {"{\"id\":1,\"result\":{\"result\":1,\"error\":2}}", CX_MESSAGE_RESULT},
+    {"{\"id\":1,\"error\":{\"code\":1,\"message\":\"no\"}}", CX_MESSAGE_ERROR},
     {"[{\"id\":1,\"method\":\"m\"}]", REFUSED},
     {"[50,\"m\",{}]", REFUSED},
     {"\"m\"", REFUSED},
@@ -255,16 +255,16 @@ static const struct {
     {"{\"id\":1,\"result\":{\"$serde_json::private::RawValue\":\"1\"}}", REFUSED},
     {"{\"id\":1,\"result\":[{\"\\u0024serde_json::private::Number\":\"1\"}]}", REFUSED},
     {"{\"id\":1,\"result\":{\"$__toml_private_datetime\":\"1\"}}", REFUSED},
-    {"{\"id\":1,\"result\":{\"$schema\":\"\",\"$\":{\"$serde\":1}}}", CX_RPC_RESULT},
+    {"{\"id\":1,\"result\":{\"$schema\":\"\",\"$\":{\"$serde\":1}}}", CX_MESSAGE_RESULT},
     {"{\"id\":1,\"error\":null}", REFUSED},
     {"{\"id\":1,\"error\":[1,\"no\"]}", REFUSED},
     {"{\"id\":1,\"id\":1,\"result\":1}", REFUSED},
     {"{\"id\":1,\"result\":{\"decision\":\"decline\",\"decision\":\"accept\"}}", REFUSED},
-    {"{\"id\":1,\"method\":\"m\",\"params\":{\"places\":[{\"struct\":{}}]}}", CX_RPC_REQUEST},
+    {"{\"id\":1,\"method\":\"m\",\"params\":{\"places\":[{\"struct\":{}}]}}", CX_MESSAGE_REQUEST},
     {"{\"id\":1,\"method\":\"m\",\"params\":{\"places\":[{\"struct\":[]}]}}", REFUSED},
     {"{\"id\":1,\"method\":\"m\",\"params\":{\"places\":[{\"\\u0073truct\":[]}]}}", REFUSED},
     {"{\"id\":1,\"method\":\"m\",\"params\":{\"places\":[[]]}}", REFUSED},
-    {"{\"id\":1,\"method\":\"m\",\"params\":{\"place\":[[]]}}", CX_RPC_REQUEST},
+    {"{\"id\":1,\"method\":\"m\",\"params\":{\"place\":[[]]}}", CX_MESSAGE_REQUEST},
 };
 
 static const char *const paths[] = {"params.places[]", "params.places[].struct", "result"};

@@ -32,24 +32,24 @@ static void on_member(void *user, cx_span name, cx_span value) {
   if (is(name, "error")) m->error = value;
 }
 
-/* What cx_rpc_read must say of an object with these members, whose names differ. */
-static int judge(const members *m, cx_rpc_kind *kind) {
+/* What cx_message_read must say of an object with these members, whose names differ. */
+static int judge(const members *m, cx_message_kind *kind) {
   bool is_word = m->id.n && strchr("{[tf", *m->id.at);
   if (is_word) return CX_EPROTOCOL;
   if (m->method.n) {
-    *kind = m->id.n ? CX_RPC_REQUEST : CX_RPC_NOTIFICATION;
+    *kind = m->id.n ? CX_MESSAGE_REQUEST : CX_MESSAGE_NOTIFICATION;
     return *m->method.at == '"' ? 0 : CX_EPROTOCOL;
   }
   bool failed = m->error.n && !is(m->error, "null");
-  *kind = failed ? CX_RPC_ERROR : CX_RPC_RESULT;
+  *kind = failed ? CX_MESSAGE_ERROR : CX_MESSAGE_RESULT;
   return m->id.n && (failed || m->result.n) ? 0 : CX_EPROTOCOL;
 }
 
-static void compare(const char *line, size_t n, int rc, const cx_rpc_message *message) {
+static void compare(const char *line, size_t n, int rc, const cx_message *message) {
   static const cx_scan_events events = {on_member, NULL};
   members m = {0};
   cx_fault fault;
-  cx_rpc_kind kind = CX_RPC_REQUEST;
+  cx_message_kind kind = CX_MESSAGE_REQUEST;
   if (cx_scan(line, n, &events, &m, &fault) != 0) return;
   size_t start = strspn(line, " \t\r\n"); /* something else follows, or it would be refused */
   int wanted = line[start] == '{' ? judge(&m, &kind) : CX_EJSON;
@@ -67,12 +67,12 @@ static int on_send(void *user, const char *data, size_t n) {
   return cx_buf_add(&((world *)user)->sent, data, n);
 }
 
-static void on_message(void *user, const cx_rpc_message *m) {
+static void on_message(void *user, const cx_message *m) {
   (void)m;
   ((world *)user)->events++;
 }
 
-static void on_answer(void *user, uint64_t call, int code, const cx_rpc_message *m) {
+static void on_answer(void *user, uint64_t call, int code, const cx_message *m) {
   if (call > 2 || code != 0 || !m) abort();
   ((world *)user)->events++;
 }
@@ -98,13 +98,13 @@ static void feed(const char *line, size_t n, cx_rpc_options options) {
 static void reply(cx_span id) {
   static const cx_rpc_events events = {on_send, on_message, on_answer, on_junk};
   world w = {0};
-  cx_rpc_message m;
+  cx_message m;
   cx_fault fault;
   cx_buf scratch = {0};
   cx_rpc *rpc = cx_rpc_new(&(cx_rpc_options){0}, &events, &w);
   if (!rpc || cx_rpc_reply(rpc, id, (cx_span){"1", 1}) != 0) abort();
-  if (cx_rpc_read(&m, cx_buf_bytes(&w.sent), w.sent.len, &scratch) != 0) abort();
-  if (m.kind != CX_RPC_RESULT || m.id.n != id.n || memcmp(m.id.at, id.at, id.n) != 0) abort();
+  if (cx_message_read(&m, cx_buf_bytes(&w.sent), w.sent.len, &scratch) != 0) abort();
+  if (m.kind != CX_MESSAGE_RESULT || m.id.n != id.n || memcmp(m.id.at, id.at, id.n) != 0) abort();
   if (cx_scan(cx_buf_bytes(&w.sent), w.sent.len, NULL, NULL, &fault) != 0 &&
       strcmp(fault.what, "half of a surrogate pair") != 0)
     abort();
@@ -116,13 +116,13 @@ static void reply(cx_span id) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const char *line = (const char *)data;
   cx_buf scratch = {0};
-  cx_rpc_message m;
-  int rc = cx_rpc_read(&m, line, size, &scratch);
+  cx_message m;
+  int rc = cx_message_read(&m, line, size, &scratch);
   if (rc != 0 && rc != CX_EJSON && rc != CX_EPROTOCOL) abort();
   if (rc == 0) {
     if (!lies_in(m.id, line, size) || !lies_in(m.payload, line, size)) abort();
     if (!lies_in(m.method, line, size) && !lies_in(m.method, scratch.data, scratch.cap)) abort();
-    if (m.kind == CX_RPC_REQUEST) reply(m.id);
+    if (m.kind == CX_MESSAGE_REQUEST) reply(m.id);
   }
   compare(line, size, rc, &m);
   feed(line, size, (cx_rpc_options){0});

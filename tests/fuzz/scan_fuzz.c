@@ -23,14 +23,14 @@ static void check_id(cx_span id) {
 
 static void check_message(const char *text, size_t n) {
   cx_envelope e;
-  cx_rpc_message m;
+  cx_message m;
   cx_buf scratch = {0};
   int rc = cx_envelope_read(&e, text, n, NULL);
   if (rc != 0) {
     if (!e.problem[0]) abort();
     return;
   }
-  if (cx_rpc_read(&m, text, n, &scratch) != 0 || m.kind != e.kind) abort();
+  if (cx_message_read(&m, text, n, &scratch) != 0 || m.kind != e.kind) abort();
   if (m.id.at != e.id.at || m.id.n != e.id.n || m.payload.at != e.payload.at) abort();
   if (e.id.n) check_id(e.id);
   cx_buf_free(&scratch);
