@@ -386,6 +386,24 @@ describe("a thread that the server has opened", function()
       activePermissionProfile = { id = ":workspace", extends = json.null } })
   end)
 
+  it("may write in Codex's own folder of memories, as 0.120.0 has it, but not beside it", function()
+    local home = os.getenv "CODEX_HOME"
+    local function writes(...)
+      return problem_of { sandbox = { type = "workspaceWrite", networkAccess = false,
+        writableRoots = json.array { ... } } }
+    end
+    assert.is_nil(writes(home .. "/memories"))
+    assert.matches("more folders", writes(home .. "/memories", "/srv"))
+    assert.matches("more folders", writes(home))
+    assert.matches("more folders", writes(home .. "/memories/../sessions"))
+    assert.matches("more folders", writes {})
+    assert(uv.fs_symlink("/srv", home .. "/memories"))
+    local ok, problem = pcall(writes, home .. "/memories")
+    assert(uv.fs_unlink(home .. "/memories"))
+    assert.is_true(ok)
+    assert.matches("more folders", problem)
+  end)
+
   it("is not with any one that is not, but where a policy has accepted that one", function()
     for name, values in pairs(unsafe) do
       for _, value in ipairs(values) do

@@ -97,6 +97,19 @@ local function sandbox_policy(value)
   return "commands would run without a sandbox, or in another: " .. shown(value)
 end
 
+--- The same as the server says it. Codex 0.120.0 lets commands write in its own folder of memories,
+--- which is no client's doing.
+local function sandbox_of_thread(value, workspaces)
+  if not is_table(value) or not is_table(value.writableRoots) then return sandbox_policy(value) end
+  local without, others = {}, {}
+  for name, one in pairs(value) do without[name] = one end
+  for _, folder in pairs(value.writableRoots) do
+    if not workspaces:is_memory(folder) then others[#others + 1] = folder end
+  end
+  without.writableRoots = others
+  return sandbox_policy(without)
+end
+
 --- Profiles that every Codex has; a name without a colon is one of the configuration's.
 local permissions = one_of("commands would run with other permissions (%s)", ":read-only",
   ":workspace")
@@ -154,7 +167,7 @@ local effective = {
     by = "approvalPolicy config.approval_policy config.profile" },
   approvalsReviewer = { check = reviewer, optional = true,
     by = "approvalsReviewer config.approvals_reviewer config.profile" },
-  sandbox = { check = sandbox_policy, by = of_sandbox },
+  sandbox = { check = sandbox_of_thread, by = of_sandbox },
   activePermissionProfile = { optional = true, by = of_sandbox,
     check = object({ id = permissions, extends = any }, "the permissions would be others") },
   cwd = { check = cwd, by = "cwd" },

@@ -110,6 +110,13 @@ function Workspaces:problem(path)
   if not self.named[found] then return self:problem_of_none() end
 end
 
+--- Whether this is the folder where Codex keeps what it remembers.
+---@param path any
+---@return boolean
+function Workspaces:is_memory(path)
+  return type(path) == "string" and real(path) == self._codex_home .. "/memories"
+end
+
 -- ---- What the user says ------------------------------------------------------------------------
 
 local function refuse(path, why, ...)
