@@ -48,7 +48,7 @@ static void on_line(char *line) {
   the_editor->entered = true;
 }
 
-static void on_closed(uv_handle_t *handle) {
+static void edit_on_closed(uv_handle_t *handle) {
   editor *e = handle->data;
   watch *keys = (watch *)handle;
   close(keys->fd);
@@ -62,7 +62,7 @@ static void close_editor(void *object) {
   editor *e = object;
   if (!e->keys) return;
   rl_callback_handler_remove();
-  uv_close((uv_handle_t *)&e->keys->poll, on_closed);
+  uv_close((uv_handle_t *)&e->keys->poll, edit_on_closed);
   e->keys = NULL;
   the_editor = NULL;
 }

@@ -32,14 +32,14 @@ int luaopen_codex_core_http(lua_State *L);
 
 /* ---- Events from the core ------------------------------------------------------------------ */
 
-static void on_closed(void *user) {
+static void http_on_closed(void *user) {
   client *c = user;
   c->http = NULL;
   cx_live_remove(&c->live);
   cx_bind_unpin(c->env, &c->self_ref);
 }
 
-static void on_change(void *user) {
+static void http_on_change(void *user) {
   const transfer *t = user;
   cx_bind_call(t->env, t->handler_ref, NULL, NULL);
 }
@@ -60,7 +60,7 @@ static void close_live(void *object) {
 
 /* open() -> client | nil, name, text */
 static int http_open(lua_State *L) {
-  static const cx_http_events events = {on_closed};
+  static const cx_http_events events = {http_on_closed};
   client *c = cx_bind_new(L, type, sizeof *c);
   c->env = cx_bind_env(L);
   c->self_ref = cx_bind_pin(L, -1);
@@ -127,7 +127,7 @@ static void read_options(lua_State *L, int index, cx_transfer_options *o) {
  * when something came, and once more when it has ended. The transfer keeps our copy of the options,
  * and so the body that libcurl sends from where it is. */
 static int client_start(lua_State *L) {
-  static const cx_transfer_events events = {on_change, on_end};
+  static const cx_transfer_events events = {http_on_change, on_end};
   const client *c = luaL_checkudata(L, 1, type);
   cx_transfer_options options = {0};
   luaL_checktype(L, 3, LUA_TFUNCTION);

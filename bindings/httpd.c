@@ -53,14 +53,14 @@ static int call_handler(lua_State *L) {
 }
 
 /* After an error nobody will answer: the client must not wait for ever. */
-static void on_request(void *user, cx_request *core) {
+static void httpd_on_request(void *user, cx_request *core) {
   server *s = user;
   cx_bind_call(s->env, s->handler_ref, push_request, core);
   const request *r = cx_request_user(core);
   if (!r || !r->handed_over) cx_request_abort(core);
 }
 
-static void on_gone(void *user, cx_request *core) {
+static void httpd_on_gone(void *user, cx_request *core) {
   request *r = cx_request_user(core);
   (void)user;
   if (!r) return;
@@ -68,7 +68,7 @@ static void on_gone(void *user, cx_request *core) {
   cx_bind_unpin(r->env, &r->self_ref);
 }
 
-static void on_closed(void *user) {
+static void httpd_on_closed(void *user) {
   server *s = user;
   s->httpd = NULL;
   cx_live_remove(&s->live);
@@ -95,7 +95,7 @@ static void read_options(lua_State *L, cx_httpd_options *options) {
 
 /* listen(options, on_request) -> server | nil, name, text */
 static int httpd_listen(lua_State *L) {
-  static const cx_httpd_events events = {on_request, on_gone, on_closed};
+  static const cx_httpd_events events = {httpd_on_request, httpd_on_gone, httpd_on_closed};
   cx_httpd_options options = {0};
   luaL_checktype(L, 2, LUA_TFUNCTION);
   read_options(L, &options);

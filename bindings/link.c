@@ -89,7 +89,7 @@ static int push_raw(lua_State *L, void *arg) {
   return 5;
 }
 
-static void on_message(void *user, const cx_message *m) {
+static void link_on_message(void *user, const cx_message *m) {
   peer *p = user;
   cx_bind_call(p->env, p->handler_ref, p->raw ? push_raw : push_message, (void *)(uintptr_t)m);
 }
@@ -121,7 +121,7 @@ static int push_answer(lua_State *L, void *arg) {
   return 5;
 }
 
-static void on_answer(void *user, uint64_t call, int code, const cx_message *message) {
+static void link_on_answer(void *user, uint64_t call, int code, const cx_message *message) {
   peer *p = user;
   answer a = {call, code, message};
   cx_bind_call(p->env, p->handler_ref, push_answer, &a);
@@ -137,7 +137,7 @@ static int push_no_message(lua_State *L, void *arg) {
   return push_junk(L, j->text, j->code, (cx_span){0});
 }
 
-static void on_junk(void *user, const char *text, size_t n, int code) {
+static void link_on_junk(void *user, const char *text, size_t n, int code) {
   peer *p = user;
   junk j = {{text, n > SHOWN && !p->raw ? SHOWN : n}, code};
   cx_bind_call(p->env, p->handler_ref, push_no_message, &j);
@@ -152,9 +152,9 @@ static void say(peer *p, const char *what) {
   cx_bind_call(p->env, p->handler_ref, push_text, (void *)(uintptr_t)what);
 }
 
-static void on_change(void *user) { say(user, "change"); }
+static void link_on_change(void *user) { say(user, "change"); }
 
-static void on_closed(void *user) {
+static void link_on_closed(void *user) {
   peer *p = user;
   const cx_tail *tail = cx_link_stderr(p->link);
   const cx_proc_status *child = cx_link_child(p->link);
@@ -187,7 +187,8 @@ static void stop_live(void *object) {
   cx_link_stop(p->link, CX_ECLOSED);
 }
 
-static const cx_link_events events = {on_message, on_answer, on_junk, on_change, on_closed};
+static const cx_link_events events = {link_on_message, link_on_answer, link_on_junk, link_on_change,
+                                      link_on_closed};
 
 /* ---- Opening -------------------------------------------------------------------------------- */
 

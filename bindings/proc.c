@@ -51,13 +51,13 @@ static void on_output(void *user, const char *data, size_t n) {
     cx_proc_pause(c->proc, true);
 }
 
-static void on_change(void *user) {
+static void proc_on_change(void *user) {
   child *c = user;
   if (cx_proc_get_status(c->proc)->output_ended) cx_lines_end(&c->lines);
   wake(c);
 }
 
-static void on_closed(void *user) {
+static void proc_on_closed(void *user) {
   child *c = user;
   const cx_tail *tail = cx_proc_get_stderr(c->proc);
   c->status = *cx_proc_get_status(c->proc);
@@ -118,7 +118,7 @@ static int proc_spawn(lua_State *L) {
   cx_lines_init(&c->lines, cx_opt_size(L, 2, "line_limit", LINE_LIMIT));
   c->wake_ref = cx_bind_pin(L, 3);
   c->self_ref = cx_bind_pin(L, -1);
-  static const cx_proc_events events = {on_output, on_change, on_closed};
+  static const cx_proc_events events = {on_output, proc_on_change, proc_on_closed};
   int rc = cx_proc_open(&c->proc, c->env->loop, &options, &events, c);
   if (rc != 0) {
     cx_bind_unpin(c->env, &c->wake_ref);

@@ -69,7 +69,7 @@ static void tell(const connection *c, event e) {
   if (c) cx_bind_call(c->env, c->handler_ref, push_event, &e);
 }
 
-static void on_message(void *user, cx_ws_peer *peer, const char *text, size_t n) {
+static void ws_on_message(void *user, cx_ws_peer *peer, const char *text, size_t n) {
   (void)user;
   tell(cx_ws_peer_user(peer), (event){.kind = "message", .text = text, .n = n});
 }
@@ -79,7 +79,7 @@ static void on_drain(void *user, cx_ws_peer *peer) {
   tell(cx_ws_peer_user(peer), (event){.kind = "drain", .text = ""});
 }
 
-static void on_gone(void *user, cx_ws_peer *peer, int code, const char *reason, size_t n) {
+static void ws_on_gone(void *user, cx_ws_peer *peer, int code, const char *reason, size_t n) {
   connection *c = cx_ws_peer_user(peer);
   (void)user;
   if (!c) return;
@@ -103,7 +103,7 @@ static void on_refused(void *user, const char *why, size_t n) {
   cx_bind_call(s->env, s->handler_ref, push_refusal, &e);
 }
 
-static void on_closed(void *user) {
+static void ws_on_closed(void *user) {
   server *s = user;
   s->ws = NULL;
   cx_live_remove(&s->live);
@@ -123,8 +123,8 @@ typedef int open_fn(cx_ws **out, uv_loop_t *loop, const cx_ws_options *options,
                     const cx_ws_events *events, void *user);
 
 static int open_with(lua_State *L, open_fn *open) {
-  static const cx_ws_events events = {on_peer, on_message, on_drain,
-                                      on_gone, on_refused, on_closed};
+  static const cx_ws_events events = {on_peer,    ws_on_message, on_drain,
+                                      ws_on_gone, on_refused,    ws_on_closed};
   cx_ws_options options = {.path = cx_check_text(L, 1)};
   luaL_checktype(L, 3, LUA_TFUNCTION);
   cx_opt_take(L, 2);

@@ -31,14 +31,14 @@ static bool turn(cx_attach *attach) {
 }
 
 #ifndef CX_NO_EPOLL
-static void on_poll(uv_poll_t *poll, int status, int events) {
+static void on_attach_poll(uv_poll_t *poll, int status, int events) {
   (void)status;
   (void)events;
   turn(poll->data);
 }
 #endif
 
-static void on_timer(uv_timer_t *timer) { turn(timer->data); }
+static void on_attach_timer(uv_timer_t *timer) { turn(timer->data); }
 
 static void keep_alive(uv_handle_t *handle, int alive) {
   if (alive)
@@ -68,7 +68,7 @@ static void on_prepare(uv_prepare_t *prepare) {
   keep_alive((uv_handle_t *)prepare, is_alive);
   int timeout = time_left(attach->inner, is_alive);
   if (timeout >= 0)
-    uv_timer_start(&attach->timer, on_timer, (uint64_t)timeout, 0);
+    uv_timer_start(&attach->timer, on_attach_timer, (uint64_t)timeout, 0);
   else
     uv_timer_stop(&attach->timer);
 }
@@ -92,7 +92,7 @@ int cx_attach_open(cx_attach **out, uv_loop_t *outer, uv_loop_t *inner,
   uv_unref((uv_handle_t *)&attach->timer);
   uv_unref((uv_handle_t *)&attach->poll);
 #ifndef CX_NO_EPOLL
-  uv_poll_start(&attach->poll, UV_READABLE, on_poll);
+  uv_poll_start(&attach->poll, UV_READABLE, on_attach_poll);
 #endif
   uv_prepare_start(&attach->prepare, on_prepare);
   *out = attach;
@@ -106,14 +106,14 @@ void cx_attach_wake(cx_attach *attach) {
   if (!is_closing(attach)) uv_idle_start(&attach->soon, on_soon);
 }
 
-static void on_closed(uv_handle_t *handle) {
+static void on_attach_closed(uv_handle_t *handle) {
   cx_attach *attach = handle->data;
   if (++attach->closed == HANDLES) free(attach);
 }
 
 void cx_attach_close(cx_attach *attach) {
-  uv_close((uv_handle_t *)&attach->poll, on_closed);
-  uv_close((uv_handle_t *)&attach->timer, on_closed);
-  uv_close((uv_handle_t *)&attach->prepare, on_closed);
-  uv_close((uv_handle_t *)&attach->soon, on_closed);
+  uv_close((uv_handle_t *)&attach->poll, on_attach_closed);
+  uv_close((uv_handle_t *)&attach->timer, on_attach_closed);
+  uv_close((uv_handle_t *)&attach->prepare, on_attach_closed);
+  uv_close((uv_handle_t *)&attach->soon, on_attach_closed);
 }

@@ -111,7 +111,7 @@ static void *allocate(void *user, void *block, size_t old, size_t size) {
 }
 
 /* warn() of Lua, which is silent until it is told "@on". A message may come in pieces. */
-static void on_warning(void *user, const char *text, int more) {
+static void on_host_warning(void *user, const char *text, int more) {
   cx_host *host = user;
   bool is_control = !more && host->warning.len == 0 && *text == '@';
   if (is_control && strcmp(text, "@on") == 0) host->warns = true;
@@ -126,7 +126,7 @@ static int open_state(cx_host *host) {
   lua_State *L = lua_newstate(allocate, &host->pool);
   if (!L) return CX_EMEMORY;
   lua_atpanic(L, cx__state_panic);
-  lua_setwarnf(L, on_warning, host);
+  lua_setwarnf(L, on_host_warning, host);
   host->env.log = &host->log;
   host->env.on_failure = on_failure;
   cx_bind_open(L, &host->env);
@@ -330,7 +330,7 @@ static void close_handle(uv_handle_t *handle, void *host) {
     uv_close(handle, NULL);
 }
 
-static void on_deadline(uv_timer_t *timer) {
+static void on_host_deadline(uv_timer_t *timer) {
   cx_host *host = timer->data;
   host->is_late = true;
   uv_stop(timer->loop);
@@ -341,7 +341,7 @@ static void on_deadline(uv_timer_t *timer) {
 static bool close_handles(cx_host *host) {
   uv_walk(&host->loop, close_handle, host);
   uv_update_time(&host->loop);
-  uv_timer_start(&host->deadline, on_deadline, host->patience_ms, 0);
+  uv_timer_start(&host->deadline, on_host_deadline, host->patience_ms, 0);
   uv_unref((uv_handle_t *)&host->deadline);
   while (!host->is_late && uv_run(&host->loop, UV_RUN_ONCE) != 0) continue;
   return !host->is_late;

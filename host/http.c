@@ -222,7 +222,7 @@ static void turn(cx_http *http, curl_socket_t fd, int events) {
   tell(http);
 }
 
-static void on_timer(uv_timer_t *timer) { turn(timer->data, CURL_SOCKET_TIMEOUT, 0); }
+static void on_http_timer(uv_timer_t *timer) { turn(timer->data, CURL_SOCKET_TIMEOUT, 0); }
 
 static int on_want_timer(CURLM *multi, long ms, void *user) {
   cx_http *http = user;
@@ -231,11 +231,11 @@ static int on_want_timer(CURLM *multi, long ms, void *user) {
   if (ms < 0)
     uv_timer_stop(&http->timer);
   else
-    uv_timer_start(&http->timer, on_timer, (uint64_t)ms, 0);
+    uv_timer_start(&http->timer, on_http_timer, (uint64_t)ms, 0);
   return 0;
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events) {
+static void on_http_poll(uv_poll_t *poll, int status, int events) {
   const watch *w = poll->data;
   int flags = status < 0 ? CURL_CSELECT_ERR : 0;
   if (events & UV_READABLE) flags |= CURL_CSELECT_IN;
@@ -277,7 +277,7 @@ static int on_want_socket(CURL *easy, curl_socket_t fd, int what, void *user, vo
   }
   if (!w && !(w = new_watch(http, fd))) return -1;
   int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-  return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
+  return uv_poll_start(&w->poll, events, on_http_poll) == 0 ? 0 : -1;
 }
 
 /* ---- What comes, told by libcurl ------------------------------------------------------------- */
@@ -337,7 +337,7 @@ static bool end_head(cx_transfer *t) {
 
 /* A request is about to be sent. When a kept connection breaks off without an answer, libcurl asks
  * once more on a fresh one: what the server may have done by then must not be done twice. */
-static int on_request(void *user, char *ip, char *own_ip, int port, int own_port) {
+static int on_http_request(void *user, char *ip, char *own_ip, int port, int own_port) {
   cx_transfer *t = user;
   (void)ip, (void)own_ip, (void)port, (void)own_port;
   bool is_second = t->is_sent && !t->is_answered;
@@ -348,7 +348,7 @@ static int on_request(void *user, char *ip, char *own_ip, int port, int own_port
   return CURL_PREREQFUNC_ABORT;
 }
 
-static size_t on_header(char *line, size_t size, size_t n, void *user) {
+static size_t on_http_header(char *line, size_t size, size_t n, void *user) {
   cx_transfer *t = user;
   (void)size;
   hear(t);
@@ -529,9 +529,9 @@ static CURLcode set_callbacks(cx_transfer *t) {
   CURLcode rc = CURLE_OK;
   SET(CURLOPT_PRIVATE, t);
   SET(CURLOPT_ERRORBUFFER, t->error);
-  SET(CURLOPT_PREREQFUNCTION, on_request);
+  SET(CURLOPT_PREREQFUNCTION, on_http_request);
   SET(CURLOPT_PREREQDATA, t);
-  SET(CURLOPT_HEADERFUNCTION, on_header);
+  SET(CURLOPT_HEADERFUNCTION, on_http_header);
   SET(CURLOPT_HEADERDATA, t);
   SET(CURLOPT_WRITEFUNCTION, on_body);
   SET(CURLOPT_WRITEDATA, t);

@@ -48,13 +48,13 @@ struct cx_request {
 /* ---- Turning -------------------------------------------------------------------------------- */
 
 static void shut(cx_httpd *httpd);
-static void on_timer(uv_timer_t *timer);
+static void on_httpd_timer(uv_timer_t *timer);
 
 /* MHD_get_timeout knows nothing of connections that were resumed since the last turn. */
 static void arm(cx_httpd *httpd) {
   MHD_UNSIGNED_LONG_LONG ms = 0;
   if (httpd->resumed || MHD_get_timeout(httpd->daemon, &ms) == MHD_YES)
-    uv_timer_start(&httpd->timer, on_timer, ms, 0);
+    uv_timer_start(&httpd->timer, on_httpd_timer, ms, 0);
   else
     uv_timer_stop(&httpd->timer);
 }
@@ -88,7 +88,7 @@ static void turn(cx_httpd *httpd) {
     arm(httpd);
 }
 
-static void on_timer(uv_timer_t *timer) { turn(timer->data); }
+static void on_httpd_timer(uv_timer_t *timer) { turn(timer->data); }
 
 #ifdef CX_NO_EPOLL
 enum { DAEMON_FLAGS = MHD_ALLOW_SUSPEND_RESUME };
@@ -96,12 +96,12 @@ enum { DAEMON_FLAGS = MHD_ALLOW_SUSPEND_RESUME };
 static int start_watch(cx_httpd *httpd, uv_loop_t *loop) {
   uv_timer_init(loop, &httpd->watch);
   httpd->watch.data = httpd;
-  return uv_timer_start(&httpd->watch, on_timer, CX_LOOK_MS, CX_LOOK_MS);
+  return uv_timer_start(&httpd->watch, on_httpd_timer, CX_LOOK_MS, CX_LOOK_MS);
 }
 #else
 enum { DAEMON_FLAGS = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME };
 
-static void on_poll(uv_poll_t *poll, int status, int events) {
+static void on_httpd_poll(uv_poll_t *poll, int status, int events) {
   (void)status;
   (void)events;
   turn(poll->data);
@@ -111,7 +111,7 @@ static int start_watch(cx_httpd *httpd, uv_loop_t *loop) {
   int fd = MHD_get_daemon_info(httpd->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
   int rc = uv_poll_init(loop, &httpd->watch, fd);
   httpd->watch.data = httpd;
-  return rc == 0 ? uv_poll_start(&httpd->watch, UV_READABLE, on_poll) : rc;
+  return rc == 0 ? uv_poll_start(&httpd->watch, UV_READABLE, on_httpd_poll) : rc;
 }
 #endif
 
@@ -236,7 +236,7 @@ static enum MHD_Result on_access(void *user, struct MHD_Connection *connection, 
 
 /* ---- Answers -------------------------------------------------------------------------------- */
 
-static ssize_t on_read(void *user, uint64_t position, char *to, size_t max) {
+static ssize_t on_httpd_read(void *user, uint64_t position, char *to, size_t max) {
   cx_request *request = user;
   size_t n = request->out.len < max ? request->out.len : max;
   (void)position;
@@ -263,7 +263,7 @@ int cx_request_respond(cx_request *request, int status, const char *const *heade
   if (request->begun || request->ended) return CX_ECLOSED;
   uint64_t size = has_body(status) ? MHD_SIZE_UNKNOWN : 0;
   struct MHD_Response *response =
-      MHD_create_response_from_callback(size, BLOCK_SIZE, on_read, request, NULL);
+      MHD_create_response_from_callback(size, BLOCK_SIZE, on_httpd_read, request, NULL);
   if (!response) return CX_EMEMORY;
   for (size_t i = 0; i < 2 * n; i += 2)
     if (!is_name(headers[i]) ||
@@ -317,8 +317,8 @@ typedef struct {
   void *arg;
 } header_call;
 
-static enum MHD_Result on_header(void *user, enum MHD_ValueKind kind, const char *name,
-                                 const char *value) {
+static enum MHD_Result on_httpd_header(void *user, enum MHD_ValueKind kind, const char *name,
+                                       const char *value) {
   const header_call *call = user;
   (void)kind;
   call->each(call->arg, name, value ? value : "");
@@ -327,7 +327,7 @@ static enum MHD_Result on_header(void *user, enum MHD_ValueKind kind, const char
 
 void cx_request_headers(cx_request *request, cx_request_header each, void *arg) {
   header_call call = {each, arg};
-  MHD_get_connection_values(request->connection, MHD_HEADER_KIND, on_header, &call);
+  MHD_get_connection_values(request->connection, MHD_HEADER_KIND, on_httpd_header, &call);
 }
 
 /* A suspended connection is not watched; a read that takes nothing tells whether it has ended. */
@@ -342,7 +342,7 @@ bool cx_request_is_open(const cx_request *request) {
 
 /* ---- Closing -------------------------------------------------------------------------------- */
 
-static void on_handle_closed(uv_handle_t *handle) {
+static void on_httpd_handle_closed(uv_handle_t *handle) {
   cx_httpd *httpd = handle->data;
   if (--httpd->handles > 0) return;
   httpd->events.on_closed(httpd->user);
@@ -356,8 +356,8 @@ static void shut(cx_httpd *httpd) {
       request->suspended = false;
       MHD_resume_connection(request->connection);
     }
-  uv_close((uv_handle_t *)&httpd->watch, on_handle_closed);
-  uv_close((uv_handle_t *)&httpd->timer, on_handle_closed);
+  uv_close((uv_handle_t *)&httpd->watch, on_httpd_handle_closed);
+  uv_close((uv_handle_t *)&httpd->timer, on_httpd_handle_closed);
   MHD_stop_daemon(httpd->daemon);
 }
 

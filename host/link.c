@@ -44,12 +44,12 @@ static void release(cx_link *link) {
   free(link);
 }
 
-static void on_handle_closed(uv_handle_t *handle) { release(handle->data); }
+static void on_link_handle_closed(uv_handle_t *handle) { release(handle->data); }
 
 static void close_own(cx_link *link) {
   if (uv_is_closing((uv_handle_t *)&link->timer)) return;
-  uv_close((uv_handle_t *)&link->timer, on_handle_closed);
-  uv_close((uv_handle_t *)&link->again, on_handle_closed);
+  uv_close((uv_handle_t *)&link->timer, on_link_handle_closed);
+  uv_close((uv_handle_t *)&link->again, on_link_handle_closed);
 }
 
 void cx_link_close(cx_link *link) {
@@ -165,7 +165,7 @@ void cx_link_pause(cx_link *link, bool paused) {
 
 /* ---- Deadlines ------------------------------------------------------------------------------ */
 
-static void on_timer(uv_timer_t *timer) {
+static void on_link_timer(uv_timer_t *timer) {
   cx_link *link = timer->data;
   link->armed = 0;
   cx_rpc_expire(link->rpc, uv_now(timer->loop));
@@ -177,7 +177,7 @@ void cx_link_arm(cx_link *link) {
   if (due == 0 || (link->armed && link->armed <= due)) return;
   if (link->closing || uv_is_closing((uv_handle_t *)&link->timer)) return;
   link->armed = due;
-  uv_timer_start(&link->timer, on_timer, due > now ? due - now : 0, 0);
+  uv_timer_start(&link->timer, on_link_timer, due > now ? due - now : 0, 0);
 }
 
 /* ---- Lines out ------------------------------------------------------------------------------ */
@@ -249,17 +249,17 @@ void cx_link_stop(cx_link *link, int reason) {
 
 /* ---- What the peer says --------------------------------------------------------------------- */
 
-static void on_message(void *user, const cx_message *message) {
+static void on_link_message(void *user, const cx_message *message) {
   cx_link *link = user;
   link->events.on_message(link->user, message);
 }
 
-static void on_answer(void *user, uint64_t call, int code, const cx_message *message) {
+static void on_link_answer(void *user, uint64_t call, int code, const cx_message *message) {
   cx_link *link = user;
   link->events.on_answer(link->user, call, code, message);
 }
 
-static void on_junk(void *user, const char *text, size_t n, int code) {
+static void on_link_junk(void *user, const char *text, size_t n, int code) {
   cx_link *link = user;
   link->events.on_junk(link->user, text, n, code);
 }
@@ -268,7 +268,7 @@ static void on_junk(void *user, const char *text, size_t n, int code) {
 
 static cx_link *new_link(uv_loop_t *loop, const cx_link_options *options,
                          const cx_link_events *events, void *user) {
-  static const cx_rpc_events rpc_events = {on_send, on_message, on_answer, on_junk};
+  static const cx_rpc_events rpc_events = {on_send, on_link_message, on_link_answer, on_link_junk};
   cx_link *link = calloc(1, sizeof *link);
   if (!link) return NULL;
   link->rpc = cx_rpc_new(&options->rpc, &rpc_events, link);

@@ -31,7 +31,7 @@ static cx_host *host; /* for the signal handler alone */
 
 static volatile sig_atomic_t first_signal;
 
-static void on_signal(int number) {
+static void on_main_signal(int number) {
   static volatile sig_atomic_t count;
   if (!first_signal) first_signal = number;
   if (++count > 2) _exit(EXIT_SIGNAL + first_signal); /* children die with us */
@@ -44,7 +44,7 @@ static int exit_code(int code) {
 }
 
 static void handle_signals(void) {
-  struct sigaction action = {.sa_handler = on_signal}, hangup;
+  struct sigaction action = {.sa_handler = on_main_signal}, hangup;
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
   sigaction(SIGHUP, NULL, &hangup);

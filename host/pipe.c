@@ -49,7 +49,7 @@ static void release(cx_pipe *pipe) {
   free(pipe);
 }
 
-static void on_handle_closed(uv_handle_t *handle) { release(handle->data); }
+static void on_pipe_handle_closed(uv_handle_t *handle) { release(handle->data); }
 
 /* Where both sides are one open file (a socket, a terminal), their flags are one as well: the side
  * that goes on must not block after this one has put them back. */
@@ -67,7 +67,7 @@ static void close_side(cx_pipe *pipe, side *s) {
     return;
   }
   put_flags_back(s, s == &pipe->in ? &pipe->out : &pipe->in);
-  uv_close((uv_handle_t *)&s->stream, on_handle_closed);
+  uv_close((uv_handle_t *)&s->stream, on_pipe_handle_closed);
 }
 
 void cx_pipe_close(cx_pipe *pipe) {
@@ -76,7 +76,7 @@ void cx_pipe_close(cx_pipe *pipe) {
   /* A read in the pool may still use the descriptor of a file. */
   if (!pipe->reading_file) close_side(pipe, &pipe->in);
   close_side(pipe, &pipe->out);
-  uv_close((uv_handle_t *)&pipe->last, on_handle_closed);
+  uv_close((uv_handle_t *)&pipe->last, on_pipe_handle_closed);
 }
 
 /* ---- Reading -------------------------------------------------------------------------------- */
@@ -90,14 +90,14 @@ static void end_input(cx_pipe *pipe, int reason) {
 }
 
 /* One buffer for all reads, made for the first. */
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+static void on_pipe_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   (void)suggested;
   cx_pipe *pipe = handle->data;
   if (!pipe->buffer) pipe->buffer = malloc(pipe->read_size);
   *buf = uv_buf_init(pipe->buffer, pipe->buffer ? (unsigned)pipe->read_size : 0);
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+static void on_pipe_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   cx_pipe *pipe = stream->data;
   if (n > 0) pipe->events.on_input(pipe->user, buf->base, (size_t)n);
   if (n < 0) end_input(pipe, (int)n);
@@ -134,7 +134,7 @@ static int read_file(cx_pipe *pipe) {
 
 static int resume(cx_pipe *pipe) {
   if (pipe->in.is_file) return read_file(pipe);
-  return uv_read_start((uv_stream_t *)&pipe->in.stream, on_alloc, on_read);
+  return uv_read_start((uv_stream_t *)&pipe->in.stream, on_pipe_alloc, on_pipe_read);
 }
 
 void cx_pipe_pause(cx_pipe *pipe, bool paused) {
@@ -162,7 +162,7 @@ static void end_output(cx_pipe *pipe) {
   close_side(pipe, &pipe->out);
 }
 
-static void on_written(uv_write_t *request, int status) {
+static void on_pipe_written(uv_write_t *request, int status) {
   outgoing *out = (outgoing *)request;
   cx_pipe *pipe = out->pipe;
   pipe->status.unwritten -= out->n;
@@ -192,7 +192,7 @@ static int write_later(cx_pipe *pipe, const char *data, size_t n) {
   out->n = n;
   memcpy(out->data, data, n);
   uv_buf_t buf = uv_buf_init(out->data, (unsigned)n);
-  int rc = uv_write(&out->request, (uv_stream_t *)&pipe->out.stream, &buf, 1, on_written);
+  int rc = uv_write(&out->request, (uv_stream_t *)&pipe->out.stream, &buf, 1, on_pipe_written);
   if (rc != 0)
     free(out);
   else

@@ -44,7 +44,7 @@ static void settle(cx_proc *proc);
 
 /* ---- Closing ------------------------------------------------------------------------------ */
 
-static void on_handle_closed(uv_handle_t *handle) {
+static void on_proc_handle_closed(uv_handle_t *handle) {
   cx_proc *proc = handle->data;
   if (--proc->handles > 0) return;
   if (proc->events.on_closed) proc->events.on_closed(proc->user);
@@ -54,7 +54,7 @@ static void on_handle_closed(uv_handle_t *handle) {
 }
 
 static void close_handle(uv_handle_t *handle) {
-  if (!uv_is_closing(handle)) uv_close(handle, on_handle_closed);
+  if (!uv_is_closing(handle)) uv_close(handle, on_proc_handle_closed);
 }
 
 static void close_pipe(uv_pipe_t *pipe, bool *has) {
@@ -65,7 +65,7 @@ static void close_pipe(uv_pipe_t *pipe, bool *has) {
 
 /* ---- Deadlines ---------------------------------------------------------------------------- */
 
-static void on_timer(uv_timer_t *timer);
+static void on_proc_timer(uv_timer_t *timer);
 
 static void arm(cx_proc *proc) {
   uint64_t first = 0, now = uv_now(proc->timer.loop);
@@ -73,7 +73,7 @@ static void arm(cx_proc *proc) {
     if (proc->due[i] && (!first || proc->due[i] < first)) first = proc->due[i];
   if (uv_is_closing((uv_handle_t *)&proc->timer)) return;
   if (first)
-    uv_timer_start(&proc->timer, on_timer, first > now ? first - now : 0, 0);
+    uv_timer_start(&proc->timer, on_proc_timer, first > now ? first - now : 0, 0);
   else
     uv_timer_stop(&proc->timer);
 }
@@ -136,7 +136,7 @@ static bool is_due(cx_proc *proc, deadline which, uint64_t now) {
   return !waits;
 }
 
-static void on_timer(uv_timer_t *timer) {
+static void on_proc_timer(uv_timer_t *timer) {
   cx_proc *proc = timer->data;
   uint64_t now = uv_now(timer->loop);
   bool fired[DEADLINES];
@@ -152,7 +152,7 @@ static void on_timer(uv_timer_t *timer) {
 
 /* A buffer lives only for one read: an idle child holds none. With `keep_buffer` one stays, as
  * taking and giving back so much each time costs more than reading a short message. */
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+static void on_proc_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   (void)suggested;
   cx_proc *proc = handle->data;
   buf->base = proc->kept ? proc->kept : malloc(proc->options.read_size);
@@ -167,7 +167,7 @@ static void give_back(cx_proc *proc, char *buffer) {
     free(buffer);
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+static void on_proc_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   cx_proc *proc = stream->data;
   bool is_out = stream == (uv_stream_t *)&proc->out;
   if (n > 0) {
@@ -194,7 +194,7 @@ void cx_proc_pause(cx_proc *proc, bool paused) {
     uv_read_stop((uv_stream_t *)&proc->out);
     set_due(proc, IDLE, 0);
   } else {
-    uv_read_start((uv_stream_t *)&proc->out, on_alloc, on_read);
+    uv_read_start((uv_stream_t *)&proc->out, on_proc_alloc, on_proc_read);
     proc->heard = uv_now(proc->timer.loop);
     set_due(proc, IDLE, proc->stopping ? 0 : proc->options.idle_timeout_ms);
   }
@@ -244,7 +244,8 @@ static void on_exit_readable(uv_poll_t *watch, int status, int events) {
   close(proc->watch_fd);
   close_handle((uv_handle_t *)watch);
   memset(proc->due, 0, sizeof proc->due);
-  if (proc->has_out && proc->paused) uv_read_start((uv_stream_t *)&proc->out, on_alloc, on_read);
+  if (proc->has_out && proc->paused)
+    uv_read_start((uv_stream_t *)&proc->out, on_proc_alloc, on_proc_read);
   set_due(proc, DRAIN, proc->closing ? 1 : proc->options.drain_ms);
   settle(proc);
 }
@@ -298,7 +299,7 @@ typedef struct {
   char data[];
 } outgoing;
 
-static void on_written(uv_write_t *request, int status) {
+static void on_proc_written(uv_write_t *request, int status) {
   outgoing *out = (outgoing *)request;
   cx_proc *proc = out->proc;
   proc->status.unwritten -= out->n;
@@ -332,7 +333,7 @@ int cx_proc_write(cx_proc *proc, const char *data, size_t n) {
   out->n = n;
   memcpy(out->data, data, n);
   uv_buf_t buf = uv_buf_init(out->data, (unsigned)n);
-  int rc = uv_write(&out->request, (uv_stream_t *)&proc->in, &buf, 1, on_written);
+  int rc = uv_write(&out->request, (uv_stream_t *)&proc->in, &buf, 1, on_proc_written);
   if (rc != 0) {
     free(out);
     return rc;
@@ -422,8 +423,8 @@ static void join_loop(cx_proc *proc, uv_loop_t *loop, stdio_fds fds) {
   proc->has_in = adopt(proc, loop, &proc->in, fds[0][1]);
   proc->has_out = adopt(proc, loop, &proc->out, fds[1][1]);
   proc->has_err = adopt(proc, loop, &proc->err, fds[2][1]);
-  if (proc->has_out) uv_read_start((uv_stream_t *)&proc->out, on_alloc, on_read);
-  if (proc->has_err) uv_read_start((uv_stream_t *)&proc->err, on_alloc, on_read);
+  if (proc->has_out) uv_read_start((uv_stream_t *)&proc->out, on_proc_alloc, on_proc_read);
+  if (proc->has_err) uv_read_start((uv_stream_t *)&proc->err, on_proc_alloc, on_proc_read);
   uv_poll_start(&proc->exit_watch, UV_READABLE, on_exit_readable);
   proc->heard = uv_now(loop);
   set_due(proc, TOTAL, proc->options.timeout_ms);

@@ -219,7 +219,7 @@ static void end_forgotten(cx_host *host) {
 
 static bool has_live(const cx_host *host) { return host->env.live.next != &host->env.live; }
 
-static void on_deadline(uv_timer_t *timer) {
+static void on_script_deadline(uv_timer_t *timer) {
   cx_host *host = timer->data;
   host->is_late = true;
   uv_stop(timer->loop);
@@ -229,7 +229,7 @@ static void on_deadline(uv_timer_t *timer) {
 static void begin_deadline(cx_host *host, uint64_t ms) {
   host->is_late = false;
   uv_update_time(&host->loop);
-  uv_timer_start(&host->deadline, on_deadline, ms, 0);
+  uv_timer_start(&host->deadline, on_script_deadline, ms, 0);
   uv_unref((uv_handle_t *)&host->deadline); /* nobody waits for what nothing can wake */
   cx__state_limit(host);
 }

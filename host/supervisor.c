@@ -229,7 +229,7 @@ static _Noreturn void finish_well(const verdict *last) {
 /* ---- Signals --------------------------------------------------------------------------------- */
 
 /* An answer that is being written is not disturbed, unless it is us who crashed. */
-static void on_signal(int number, siginfo_t *info, void *context) {
+static void on_supervisor_signal(int number, siginfo_t *info, void *context) {
   (void)context;
   bool is_crash = number == SIGSEGV || number == SIGBUS || number == SIGILL || number == SIGFPE;
   if (!state.answering) finish("a signal came in the middle of it");
@@ -237,7 +237,8 @@ static void on_signal(int number, siginfo_t *info, void *context) {
 }
 
 static void set_signals(void) {
-  struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+  struct sigaction action = {.sa_sigaction = on_supervisor_signal,
+                             .sa_flags = SA_SIGINFO | SA_RESTART};
   struct sigaction ignore = {.sa_handler = SIG_IGN}, normal = {.sa_handler = SIG_DFL};
   sigfillset(&action.sa_mask);
   for (int i = 1; i < NSIG; i++) {

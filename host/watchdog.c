@@ -20,7 +20,7 @@ static struct {
   cx_alarm warning, kill;
 } dog;
 
-static void on_warning(int number) {
+static void on_watchdog_warning(int number) {
   (void)number;
   ssize_t n = write(STDERR_FILENO, dog.text, strlen(dog.text));
   (void)n; /* nobody is left to be told */
@@ -28,7 +28,7 @@ static void on_warning(int number) {
 }
 
 static int start(void) {
-  struct sigaction action = {.sa_handler = on_warning};
+  struct sigaction action = {.sa_handler = on_watchdog_warning};
   if (sigaction(SIGALRM, &action, NULL) != 0) return -errno;
   int rc = cx__alarm_open(&dog.warning, SIGALRM);
   if (rc == 0) rc = cx__alarm_open(&dog.kill, SIGKILL);

@@ -202,7 +202,7 @@ static void free_ws(cx_ws *ws) {
   free(ws);
 }
 
-static void on_handle_closed(uv_handle_t *handle) {
+static void on_ws_handle_closed(uv_handle_t *handle) {
   cx_ws *ws = handle->data;
   if (--ws->handles > 0) return;
   ws->peers.events.on_closed(ws->peers.user);
@@ -222,8 +222,8 @@ static void on_lingering(uv_timer_t *timer) {
   uv_walk(timer->loop, look_for_context, &wanted);
   if (!wanted) return;
   lws_context_destroy(ws->context);
-  uv_close((uv_handle_t *)timer, on_handle_closed);
-  uv_close((uv_handle_t *)&ws->check, on_handle_closed);
+  uv_close((uv_handle_t *)timer, on_ws_handle_closed);
+  uv_close((uv_handle_t *)&ws->check, on_ws_handle_closed);
 }
 
 /* libwebsockets closes the descriptor of its wake-up pipe here and once more when libuv calls back
@@ -252,7 +252,7 @@ void cx_ws_close(cx_ws *ws) {
   ws->closing = true;
   if (!ws->url_path) {
     cx_socket_remove(&ws->socket);
-    uv_close((uv_handle_t *)&ws->poll, on_handle_closed);
+    uv_close((uv_handle_t *)&ws->poll, on_ws_handle_closed);
   }
   cx__peers_close(&ws->peers, CX_WS_GOING_AWAY);
   uv_timer_start(&ws->timer, on_goodbye_over, ws->peers.first ? GOODBYE_MS : 0, 0);

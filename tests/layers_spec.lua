@@ -116,6 +116,20 @@ local function long_functions(path, text)
 end
 
 describe("the C code", function()
+  it("has no callback of the same name in two files: a backtrace tells which it was", function()
+    local where, twice, count = {}, {}, 0
+    for path, text in pairs(sources()) do
+      for name in ("\n" .. text):gmatch "\nstatic [%w_ *]-([%w_]*on_[%w_]+)%(" do
+        if where[name] and where[name] ~= path then
+          twice[#twice + 1] = ("%s: %s and %s"):format(name, where[name], path)
+        end
+        where[name], count = path, count + 1
+      end
+    end
+    assert.same({}, twice)
+    assert.is_true(count > 100)
+  end)
+
   it("includes nothing upward or sideways", function()
     local wrong, count = {}, 0
     for path, text in pairs(sources()) do
