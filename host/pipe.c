@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "err.h"
+#include "outgoing.h"
 
 enum { READ_SIZE = 64 * 1024 };
 
@@ -28,6 +28,7 @@ struct cx_pipe {
   cx_pipe_status status;
   uv_loop_t *loop;
   side in, out;
+  cx_outgoing outgoing;
   uv_fs_t file_read;
   char *buffer;
   size_t read_size;
@@ -148,13 +149,6 @@ void cx_pipe_pause(cx_pipe *pipe, bool paused) {
 
 /* ---- Writing -------------------------------------------------------------------------------- */
 
-typedef struct {
-  uv_write_t request;
-  cx_pipe *pipe;
-  size_t n;
-  char data[];
-} outgoing;
-
 /* The other end of a socket reads to its end only when this half is shut down. */
 static void end_output(cx_pipe *pipe) {
   if (!pipe->out.open) return;
@@ -162,12 +156,8 @@ static void end_output(cx_pipe *pipe) {
   close_side(pipe, &pipe->out);
 }
 
-static void on_pipe_written(uv_write_t *request, int status) {
-  outgoing *out = (outgoing *)request;
-  cx_pipe *pipe = out->pipe;
-  pipe->status.unwritten -= out->n;
-  if (status < 0 && !pipe->status.write_error) pipe->status.write_error = status;
-  free(out);
+static void on_pipe_written(void *user, int status) {
+  cx_pipe *pipe = user;
   if (pipe->closing) return;
   if (status < 0 || (pipe->ending && pipe->status.unwritten == 0)) end_output(pipe);
   changed(pipe);
@@ -184,33 +174,11 @@ static int write_file(cx_pipe *pipe, const char *data, size_t n) {
   return 0;
 }
 
-/* What does not fit now waits in a request of its own. */
-static int write_later(cx_pipe *pipe, const char *data, size_t n) {
-  outgoing *out = malloc(sizeof *out + n);
-  if (!out) return CX_EMEMORY;
-  out->pipe = pipe;
-  out->n = n;
-  memcpy(out->data, data, n);
-  uv_buf_t buf = uv_buf_init(out->data, (unsigned)n);
-  int rc = uv_write(&out->request, (uv_stream_t *)&pipe->out.stream, &buf, 1, on_pipe_written);
-  if (rc != 0)
-    free(out);
-  else
-    pipe->status.unwritten += n;
-  return rc;
-}
-
 int cx_pipe_write(cx_pipe *pipe, const char *data, size_t n) {
   if (!pipe->out.open || pipe->ending) return CX_ECLOSED;
   if (pipe->status.write_error) return pipe->status.write_error;
-  if (n == 0) return 0;
-  if (n > INT_MAX) return CX_ETOOLONG;
   if (pipe->out.is_file) return write_file(pipe, data, n);
-  uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)n);
-  int done = pipe->status.unwritten ? 0 : uv_try_write((uv_stream_t *)&pipe->out.stream, &buf, 1);
-  if (done < 0) done = 0; /* an error comes again with the request, and is told there */
-  if ((size_t)done == n) return 0;
-  return write_later(pipe, data + done, n - (size_t)done);
+  return cx_outgoing_write(&pipe->outgoing, data, n);
 }
 
 void cx_pipe_write_end(cx_pipe *pipe) {
@@ -267,6 +235,8 @@ int cx_pipe_open(cx_pipe **opened, uv_loop_t *loop, int in, int out, size_t read
   pipe->events = *events;
   pipe->user = user;
   pipe->loop = loop;
+  pipe->outgoing = (cx_outgoing){(uv_stream_t *)&pipe->out.stream, &pipe->status.unwritten,
+                                 &pipe->status.write_error, on_pipe_written, pipe};
   uv_idle_init(loop, &pipe->last);
   pipe->last.data = pipe;
   pipe->handles = 1;

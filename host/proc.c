@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "err.h"
+#include "outgoing.h"
 #include "platform.h"
 #include "spawn.h"
 #include "watch.h"
@@ -31,6 +31,7 @@ struct cx_proc {
   uv_poll_t exit_watch;
   uv_timer_t timer;
   uv_pipe_t in, out, err;
+  cx_outgoing outgoing;
   int watch_fd;
   unsigned handles;        /* open libuv handles; freed with the last */
   uint64_t due[DEADLINES]; /* loop time in ms, 0 when it does not run */
@@ -292,54 +293,16 @@ void cx_proc_close(cx_proc *proc) {
 
 /* ---- Writing ------------------------------------------------------------------------------ */
 
-typedef struct {
-  uv_write_t request;
-  cx_proc *proc;
-  size_t n;
-  char data[];
-} outgoing;
-
-static void on_proc_written(uv_write_t *request, int status) {
-  outgoing *out = (outgoing *)request;
-  cx_proc *proc = out->proc;
-  proc->status.unwritten -= out->n;
-  if (status < 0 && !proc->status.write_error) proc->status.write_error = status;
-  free(out);
+static void on_proc_written(void *user, int status) {
+  cx_proc *proc = user;
   if (status < 0 || (proc->in_ending && proc->status.unwritten == 0))
     close_pipe(&proc->in, &proc->has_in);
   if (proc->events.on_change) proc->events.on_change(proc->user);
 }
 
-/* Writes what fits into the pipe now; returns how much that was. A short input and its end then
- * reach the child before the loop turns, so that many children start work while others are made. */
-static size_t write_now(cx_proc *proc, const char *data, size_t n) {
-  uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)n);
-  int done = proc->status.unwritten ? 0 : uv_try_write((uv_stream_t *)&proc->in, &buf, 1);
-  return done > 0 ? (size_t)done : 0; /* an error comes again with the request, and is told there */
-}
-
 int cx_proc_write(cx_proc *proc, const char *data, size_t n) {
   if (!proc->has_in || proc->in_ending) return CX_ECLOSED;
-  if (n > INT_MAX) return CX_ETOOLONG;
-  if (n > 0) {
-    size_t done = write_now(proc, data, n);
-    data += done;
-    n -= done;
-  }
-  if (n == 0) return 0;
-  outgoing *out = malloc(sizeof *out + n);
-  if (!out) return CX_EMEMORY;
-  out->proc = proc;
-  out->n = n;
-  memcpy(out->data, data, n);
-  uv_buf_t buf = uv_buf_init(out->data, (unsigned)n);
-  int rc = uv_write(&out->request, (uv_stream_t *)&proc->in, &buf, 1, on_proc_written);
-  if (rc != 0) {
-    free(out);
-    return rc;
-  }
-  proc->status.unwritten += n;
-  return 0;
+  return cx_outgoing_write(&proc->outgoing, data, n);
 }
 
 void cx_proc_write_end(cx_proc *proc) {
@@ -421,6 +384,8 @@ static void join_loop(cx_proc *proc, uv_loop_t *loop, stdio_fds fds) {
   proc->timer.data = proc->exit_watch.data = proc;
   proc->handles = 2;
   proc->has_in = adopt(proc, loop, &proc->in, fds[0][1]);
+  proc->outgoing = (cx_outgoing){(uv_stream_t *)&proc->in, &proc->status.unwritten,
+                                 &proc->status.write_error, on_proc_written, proc};
   proc->has_out = adopt(proc, loop, &proc->out, fds[1][1]);
   proc->has_err = adopt(proc, loop, &proc->err, fds[2][1]);
   if (proc->has_out) uv_read_start((uv_stream_t *)&proc->out, on_proc_alloc, on_proc_read);

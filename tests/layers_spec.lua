@@ -28,8 +28,9 @@ local may = {
   ["host/watch"] = "",
   ["host/watchdog"] = "",
   ["host/witness"] = "",
-  ["host/proc"] = "err buf spawn watch",
-  ["host/pipe"] = "err",
+  ["host/outgoing"] = "err",
+  ["host/proc"] = "err buf outgoing spawn watch",
+  ["host/pipe"] = "err outgoing",
   ["host/attach"] = "err",
   ["host/http"] = "err buf",
   ["host/httpd"] = "err buf log",
@@ -56,7 +57,7 @@ local binding = parsers
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {
   lua = "host/host host/script host/state host/boot bindings",
-  uv = "host/watch host/proc host/pipe host/attach host/state host/httpd host/http host/secret "
+  uv = "host/watch host/outgoing host/proc host/pipe host/attach host/state host/httpd host/http host/secret "
     .. "host/link host/ws bindings",
 }
 local foreign_headers = {
