@@ -376,7 +376,7 @@ static bool adopt(cx_proc *proc, uv_loop_t *loop, uv_pipe_t *pipe, int fd) {
   return true;
 }
 
-/* None of these can fail on descriptors that were just made, but for want of memory. */
+/* None of these fails on descriptors that were just made; without memory for it, libuv aborts. */
 static void join_loop(cx_proc *proc, uv_loop_t *loop, stdio_fds fds) {
   uv_update_time(loop);
   uv_timer_init(loop, &proc->timer);
