@@ -45,12 +45,45 @@ static uint64_t find_special(uint64_t eight) {
 
 static bool is_special(unsigned char c) { return c < ' ' || c == '"' || c == '\\'; }
 
-/* The end of ASCII that stands for itself. */
-static const char *skip_ascii(const char *s, const char *end) {
-  for (; end - s >= 8; s += 8) {
-    uint64_t eight = load(s), stop = find_special(eight) | (eight & high);
-    if (stop) return s + first_of(stop);
+/* Sixteen bytes at once, where the processor can; below ' ' is, with a sign, what is no ASCII, too.
+ */
+typedef signed char wide __attribute__((vector_size(16)));
+enum { NEAR = 32, FAR = 4 * (int)sizeof(wide) }; /* bytes */
+
+static wide odd_bytes(const char *s) {
+  wide bytes;
+  memcpy(&bytes, s, sizeof bytes);
+  return (bytes < ' ') | (bytes == '"') | (bytes == '\\');
+}
+
+/* A long text goes by in large steps. */
+static const char *skip_far(const char *s, const char *end) {
+  for (; end - s >= FAR; s += FAR) {
+    wide odd = odd_bytes(s) | odd_bytes(s + 16) | odd_bytes(s + 32) | odd_bytes(s + 48);
+    uint64_t halves[2];
+    memcpy(halves, &odd, sizeof halves);
+    if (halves[0] | halves[1]) break;
   }
+  return s;
+}
+
+/* Skips eight bytes at a time: whether all up to the end, or less than eight before it, is ASCII
+ * that stands for itself. */
+static bool skip_eights(const char **s, const char *end) {
+  for (; end - *s >= 8; *s += 8) {
+    uint64_t eight = load(*s), stop = find_special(eight) | (eight & high);
+    if (!stop) continue;
+    *s += first_of(stop);
+    return false;
+  }
+  return true;
+}
+
+/* The end of ASCII that stands for itself. Most texts are short: a first look is at little. */
+static const char *skip_ascii(const char *s, const char *end) {
+  if (!skip_eights(&s, end - s > NEAR ? s + NEAR : end)) return s;
+  s = skip_far(s, end);
+  if (!skip_eights(&s, end)) return s;
   while (s < end && (unsigned char)*s < 0x80 && !is_special((unsigned char)*s)) s++;
   return s;
 }
