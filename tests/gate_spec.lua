@@ -74,8 +74,7 @@ describe("the methods", function()
   end)
 
   it("pass with the least that they need", function()
-    local special = { ["thread/resume"] = true, ["thread/fork"] = true, ["feedback/upload"] = true,
-      gitDiffToRemote = true }
+    local special = { ["thread/resume"] = true, ["thread/fork"] = true, ["feedback/upload"] = true }
     for _, name in ipairs(names) do
       local schema = schema_of(name)
       for method, one in pairs(schema.methods) do
@@ -239,13 +238,11 @@ describe("a folder", function()
     local folders = assert(workspaces.open({ root .. "/named" }, own))
     for _, path in ipairs { own, own .. "/", root .. "/named" } do
       assert.is_nil(of(folders, path), path)
-      assert.is_nil(what("gitDiffToRemote", { cwd = path }, folders))
     end
     for _, path in ipairs { root, own .. "/sub", "/tmp" } do
       local problem = of(folders, path)
       assert.matches("nobody named", problem)
       assert.truthy(problem:find(path .. "): --workspace", 1, true), problem)
-      assert.equal(problem, what("gitDiffToRemote", { cwd = path }, folders))
     end
   end)
 
@@ -325,6 +322,16 @@ describe("a folder", function()
       assert.truthy(err.message:find(what_it_says, 1, true), err.message)
     end
     assert.is_table(workspaces.open({}, own, { root .. "/apart.lua", root .. "/ownother" }))
+  end)
+
+  it("is none for a file that decides and has another name, which may be there", function()
+    program.write(root .. "/first.lua", "return nil")
+    assert(uv.fs_link(root .. "/first.lua", own .. "/second.lua"))
+    local folders, err = workspaces.open({}, own, { root .. "/first.lua" })
+    assert.is_nil(folders)
+    assert.matches("first.lua' has another name", err.message)
+    assert(uv.fs_unlink(own .. "/second.lua"))
+    assert.is_table(workspaces.open({}, own, { root .. "/first.lua" }))
     assert(os.remove(root .. "/link.lua"))
   end)
 
@@ -459,7 +466,57 @@ describe("the standing of a thread", function()
       all:passed(method, { threadId = "t" })
       assert.is_nil(all:of "t")
     end
-    assert.is_false(standings.concerns "turn/start")
+    assert.is_false(standings.concerns "turn/steer")
+  end)
+
+  it("is none while something else is where it works, and comes back with its folder", function()
+    local place = root .. "/named"
+    open("thread/start", {})
+    assert(uv.fs_rename(place, place .. ".old"))
+    assert.matches("cannot be looked at", select(2, all:of "t"))
+    assert(uv.fs_symlink("/srv", place))
+    local standing, problem = all:of "t"
+    assert(uv.fs_unlink(place))
+    assert(uv.fs_rename(place .. ".old", place))
+    assert.is_nil(standing)
+    assert.matches("nobody named", problem)
+    assert.equal("begun", all:of "t")
+  end)
+
+  it("moves with the thread, and is not looked at where a policy has allowed another folder",
+    function()
+      open("thread/start", {})
+      all:passed("turn/start", { threadId = "t", cwd = root .. "/gone" })
+      assert.equal("begun", all:of "t")
+      all:passed("turn/start", { threadId = "t", cwd = root .. "/named" })
+      assert(uv.fs_rename(root .. "/named", root .. "/moved"))
+      local standing = all:of "t"
+      assert(uv.fs_rename(root .. "/moved", root .. "/named"))
+      assert.is_nil(standing)
+    end)
+
+  it("sees settings that came later where the thread would be opened again, only then", function()
+    local own = root .. "/later"
+    assert(uv.fs_mkdir(own, 448))
+    all = standings.new(assert(workspaces.open({}, own)))
+    open("thread/start", {}, { cwd = own, runtimeWorkspaceRoots = json.null })
+    assert.equal("begun", all:of("t", true))
+    program.write(own .. "/.codex", "")
+    assert.equal("begun", all:of "t")
+    assert.matches("Codex would obey", select(2, all:of("t", true)))
+    local function knows(...) return all:of(...) end
+    for _, method in ipairs { "thread/fork", "thread/resume" } do
+      assert.matches("Codex would obey", what(method, { threadId = "t" }, named, knows), method)
+    end
+    assert.is_nil(what("turn/start", { threadId = "t" }, named, knows))
+  end)
+end)
+
+describe("a thread of somebody else", function()
+  it("is deleted by nobody who has not opened it", function()
+    assert.matches("not opened here", what("thread/delete", { threadId = "t" }))
+    assert.is_nil(what("thread/delete", { threadId = "t" }, named, resumed))
+    assert.is_nil(what("thread/archive", { threadId = "t" }))
   end)
 end)
 

@@ -562,6 +562,25 @@ for _, name in ipairs { "latest", "middle" } do
       end)
     end)
 
+    it("is not obeyed when the settings came after the thread, and it is opened again", function()
+      local function reply() return "done" end
+      behind(name, { "--strict", "--no-audit" }, nil, function(client, folder, mark)
+        local thread = start_thread(client, in_folder(folder .. "/own"))
+        go(client, thread)
+        turn_over(client)
+        make_project(folder .. "/own", mark)
+        for _, method in ipairs { "thread/fork", "thread/resume" } do
+          local answer = client:request(method, method, { threadId = thread })
+          async.sleep(0.5)
+          assert.is_false(exists(mark))
+          assert.truthy(refusal(answer):find(folder .. "/own/.codex", 1, true), refusal(answer))
+        end
+        assert.is_table(go(client, thread).result)
+        turn_over(client)
+        assert.is_false(exists(mark))
+      end, reply)
+    end)
+
     it("is a workspace when it was named", function()
       local args = { "--strict", "--no-audit", "--workspace", "FOLDER/own" }
       behind(name, args, nil, function(client, folder, mark)
@@ -609,6 +628,28 @@ for _, name in ipairs(names) do
     end)
   end)
 
+  describe("a folder that another one has taken the place of, before Codex " .. peers.version[name],
+    function()
+      it("is no workspace of the thread that works there", function()
+        local function reply(request)
+          if request.outputs[1] then return "over" end
+          return request.prompt == "go" and { exec = "touch here" } or "A title"
+        end
+        behind(name, { "--strict", "--no-audit" }, nil, function(client, folder)
+          local work, other = folder .. "/own", folder .. "/other"
+          local thread = start_thread(client, in_folder(work))
+          go(client, thread)
+          turn_over(client)
+          assert.is_true(exists(work .. "/here"))
+          sh("mkdir %s; mv %s %s.old; ln -s %s %s", other, work, work, other, work)
+          local answer = go(client, thread)
+          if answer.result then turn_over(client) end
+          assert.is_false(exists(other .. "/here"))
+          assert.matches("nobody named", refusal(answer))
+        end, reply)
+      end)
+    end)
+
   describe("the home folder, before Codex " .. peers.version[name], function()
     it("is no workspace because the launcher was started there", function()
       local function reply(request)
@@ -644,20 +685,21 @@ for _, name in ipairs(names) do
         folder, folder, folder, folder, mark)
     end
 
-    it("is not run in a folder that nobody named", function()
-      local args = { "--strict", "--no-audit", "--workspace", "FOLDER/own" }
-      local function prepared(client, folder, mark)
+    it("is not run but where a policy allows it: it does what the folder's settings say", function()
+      local policy = [[return { name = "own", on = "client_request", decide = function(request)
+        return request.cwd == "FOLDER/own" and "accept" or "decline"
+      end }]]
+      behind(name, { "--strict", "--no-audit" }, policy, function(client, folder, mark)
         make_repository(folder .. "/other", mark)
+        make_repository(folder .. "/own", mark)
         os.remove(mark)
         local answer = client:request(1, "gitDiffToRemote", { cwd = folder .. "/other" })
         assert.is_false(exists(mark))
-        assert.matches("nobody named", refusal(answer))
-        make_repository(folder .. "/own", mark)
+        assert.matches("git would do what", refusal(answer))
         answer = client:request(2, "gitDiffToRemote", { cwd = folder .. "/own" })
         assert.matches("%+2", answer.result.diff)
         assert.is_true(exists(mark))
-      end
-      behind(name, args, nil, prepared)
+      end)
     end)
   end)
 end
@@ -884,6 +926,23 @@ describe("what cannot be written to the audit log", function()
 end)
 
 -- ---- Notifications that policies need ----------------------------------------------------------
+
+describe("a refusal", function()
+  it("is in the recording, as whoever plays it waits for an answer", function()
+    local args = { "--strict", "--no-audit", "--record", "FOLDER/record" }
+    behind("latest", args, nil, function(client, folder)
+      client:request(7, "command/exec", { command = { "true" } })
+      assert.is_table(client:request(8, "thread/list", json.array {}).error)
+      client.peer:close()
+      local errors = {}
+      for _, line in ipairs(program.json_lines(folder .. "/record")) do
+        if line.dir == "s2c" and line.msg.error then errors[line.msg.id] = line.msg.error.code end
+      end
+      assert.same({ [7] = "number", [8] = "number" }, { [7] = type(errors[7]),
+        [8] = type(errors[8]) })
+    end)
+  end)
+end)
 
 describe("a client that does not want to hear of items", function()
   it("does not keep them from the policies", function()

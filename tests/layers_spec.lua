@@ -57,7 +57,8 @@ local binding = parsers
 -- Who may see headers of others: lua.h stays out of the core, libuv out of the parsers.
 local foreign = {
   lua = "host/host host/script host/state host/boot bindings",
-  uv = "host/watch host/outgoing host/proc host/pipe host/attach host/state host/httpd host/http host/secret "
+  uv = "host/watch host/outgoing host/proc "
+    .. "host/pipe host/attach host/state host/httpd host/http host/secret "
     .. "host/link host/ws bindings",
 }
 local foreign_headers = {

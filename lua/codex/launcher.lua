@@ -452,7 +452,7 @@ local function ask_gate(session, message)
   if not session._strict or message.kind == "result" or message.kind == "error" then return nil end
   local decoded, params = json.decode(message.line), false -- what cannot be read is not harmless
   if decoded ~= nil then params = decoded.params end
-  local function knows(id) return session._standing:of(id) end
+  local function knows(id, opens) return session._standing:of(id, opens) end
   return require("codex.launcher.gate").question(message.kind, message.method, params, knows,
     session._workspaces)
 end

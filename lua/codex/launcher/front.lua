@@ -118,11 +118,15 @@ end
 
 function Front:answer(id, outcome)
   local field = outcome.error and "error" or "result"
-  self:send(('{"id":%s,"%s":%s}'):format(id, field, json.encode(outcome[field])))
+  local line = ('{"id":%s,"%s":%s}'):format(id, field, json.encode(outcome[field]))
+  self:send(line)
+  return line
 end
 
+--- What the server never hears of is answered in the recording as well: who plays it would wait.
 function Front:refuse(id, code, message, data)
-  self:answer(id, { error = { code = code, message = message, data = data } })
+  local line = self:answer(id, { error = { code = code, message = message, data = data } })
+  self.session:_record("s2c", line)
 end
 
 --- Stops reading from a client, for as long as one of the reasons is there.

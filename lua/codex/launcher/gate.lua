@@ -203,10 +203,12 @@ function M.problem_of_thread(result, accepted, workspaces)
     elseif not setting.optional then
       problem = ("the server does not say its %s"):format(name)
     end
-    if problem and not is_accepted(setting, accepted) then problems[#problems + 1] = problem end
+    if problem and not is_accepted(setting, accepted) then problems[problem] = true end
   end
-  table.sort(problems)
-  return problems[1] and table.concat(problems, "; ")
+  local list = {}
+  for problem in pairs(problems) do list[#list + 1] = problem end -- two may say the same
+  table.sort(list)
+  return list[1] and table.concat(list, "; ")
 end
 
 -- ---- Methods -----------------------------------------------------------------------------------
@@ -322,7 +324,6 @@ passes("fuzzyFileSearch/sessionStart fuzzyFileSearch/sessionUpdate fuzzyFileSear
 passes("fs/readFile fs/getMetadata fs/readDirectory fs/watch fs/unwatch", "path watchId")
 passes("getUserAgent userInfo getUserSavedConfig", "")
 passes("getConversationSummary", "conversationId rolloutPath")
-M.harmless.gitDiffToRemote = { cwd = cwd } -- git does there what the folder's settings say
 passes("listConversations", "cursor pageSize modelProviders")
 
 -- Threads: who they are, what they say and what becomes of them, as long as nothing runs.
@@ -381,6 +382,7 @@ asks("a command would run without being asked about", [[command/exec command/exe
   command/exec/resize thread/shellCommand execOneOffCommand]])
 asks("a program would run outside of the sandbox", [[process/spawn process/writeStdin
   process/resizePty]])
+asks("git would do what the folder's settings say, outside of the sandbox", "gitDiffToRemote")
 asks("files would be written", "fs/writeFile fs/createDirectory fs/remove fs/copy feedback/save "
   .. "thread/prepareApprovedPlan")
 asks("the configuration would be written", [[config/value/write config/batchWrite
@@ -437,6 +439,9 @@ local keeps = { ["thread/queue/add"] = true, ["thread/queue/update"] = true,
   ["thread/queue/start"] = true, ["thread/queue/delete"] = true,
   ["thread/queue/reorder"] = true, ["thread/goal/set"] = true }
 
+--- What is gone is gone: nobody else's.
+local destroys = { ["thread/delete"] = true }
+
 --- Without a thread Codex (0.101.0, 0.153.4) runs the MCP servers of its own folder's settings.
 local looks_around = { ["mcpServerStatus/list"] = true }
 
@@ -484,10 +489,12 @@ end
 
 --- What a method does to a thread whose settings nobody has allowed, or nobody here has given it.
 local function effect_on_thread(method, params, knows)
-  local standing, problem = knows(params.threadId)
+  local standing, problem = knows(params.threadId, revives[method])
   if revives[method] and standing ~= "begun" and not says_settings(params) then
-    return "the thread would go on with the settings it was left with (say approvalPolicy, "
-      .. "approvalsReviewer, sandbox and cwd)"
+    return ("the thread would go on with the settings it was left with (say approvalPolicy, "
+      .. "approvalsReviewer, sandbox and cwd)%s"):format(problem and ": " .. problem or "")
+  elseif destroys[method] and not standing then
+    return "it was not opened here"
   elseif (runs[method] or keeps[method]) and not standing then
     return problem and "the thread has settings that nobody allowed: " .. problem
       or "the thread was not opened here"
@@ -539,7 +546,8 @@ local function text(value) return type(value) == "string" and value or nil end
 ---@param kind "request"|"notification"
 ---@param method string
 ---@param params any
----@param knows fun(thread_id: any): string?, string? what codex.launcher.standing knows of a thread
+---@param knows fun(thread_id: any, opens?: boolean): string?, string? what codex.launcher.standing
+--- knows of a thread
 ---@param workspaces codex.Workspaces
 ---@return codex.ApprovalRequest? question nil where the message is harmless
 function M.question(kind, method, params, knows, workspaces)

@@ -91,10 +91,10 @@ function Workspaces:problem_of_none()
       self.own) or nil
 end
 
---- Why a working folder is not harmless; nil where it is.
----@param path string as the client says it
+--- Why a folder is none in which threads may work, whatever is in it; nil where it is one.
+---@param path string as the client or the server says it
 ---@return string? problem
-function Workspaces:problem(path)
+function Workspaces:problem_of_place(path)
   local found = path:find "^/" and not path:find "%z" and uv.fs_realpath(path)
   if not found then
     return ("the working folder cannot be looked at (%s)"):format(short(path))
@@ -107,7 +107,15 @@ function Workspaces:problem(path)
     return ("where the working folder leads may change (%s): its real path is %s"):format(
       short(path), short(found))
   end
-  if not self.named[found] then return self:problem_of_none() end
+end
+
+--- Why a thread may not begin in a folder, where Codex reads settings; nil where it may.
+---@param path string
+---@return string? problem
+function Workspaces:problem(path)
+  local problem = self:problem_of_place(path)
+  if problem or self.named[uv.fs_realpath(path)] then return problem end
+  return self:problem_of_none()
 end
 
 --- Whether this is the folder where Codex keeps what it remembers.
@@ -163,11 +171,22 @@ function Workspaces:_check_apart()
   return true
 end
 
+--- Whether a file that we can write has another name, which may be anywhere.
+local function has_other_name(path)
+  local stat = uv.fs_stat(path)
+  return stat and stat.type == "file" and stat.nlink > 1 and uv.fs_access(path, "W") or false
+end
+
 --- Who can write what decides about him, or tells what he did, is free the next time.
 function Workspaces:_check_files(files_apart)
   for _, path in ipairs(files_apart) do
     local folder, name = path:match "^(.*/)([^/]+)/*$"
     local link = real(folder or ".") .. "/" .. (name or path)
+    if next(self._places) and has_other_name(path) then
+      return nil, E.new("io", ("'%s' has another name (a hard link), by which commands could write "
+        .. "it: it decides about them or tells of them, so under --strict it must have one"):format(
+        path))
+    end
     for place in pairs(self._places) do
       if is_within(real(path), place) or is_within(link, place) then
         return nil, E.new("io", ("commands in '%s' could write '%s', which decides about them or "
