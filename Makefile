@@ -49,8 +49,8 @@ ALL_CFLAGS  = $(FOREIGN) $(DIALECT) -fPIC -fno-semantic-interposition $(HARDEN) 
 ALL_LDFLAGS = $(FOREIGN) -Wl,-z,relro,-z,now $(LDFLAGS) $(SANITIZE)
 
 CORE     := platform keeper err buf pool naming redact secrets log lines token json scan message rpc \
-            envelope spawn watch watchdog witness outgoing proc pipe link paths visit attach boot state \
-            script host
+            envelope spawn watch watchdog witness outgoing children proc pipe link paths visit attach boot \
+            state script host
 BOOT     := async base/class base/environment base/uuid binary capability command error events exec \
             files flags guard hook hooks/delivery instance json log notify options plugin proc \
             sessions stream toml wakeup

@@ -65,12 +65,16 @@ void cx_bind_coroutine(lua_State *L);
 void cx_live_add(cx_env *env, cx_live *live);
 void cx_live_remove(cx_live *live);
 
-/* Has `load` refuse the names of our own chunks; `data` is the folder with our files. */
+/* Has `load` refuse the names of our own chunks, and debug.sethook take off no limit; `data` is the
+ * folder with our files. */
 void cx_limit_open(lua_State *L, const char *data);
 
 /* Makes a coroutine, and all that are created from it, look at the limit now and then (`each`:
  * after every instruction). Once the time is over an error is raised there, again and again. */
 void cx_limit_hook(lua_State *co, bool each);
+
+/* The same where it does not yet. */
+void cx_limit_keep(lua_State *co);
 
 /* Declares a userdata type: its methods, and metamethods of which __gc and __close may be among. */
 void cx_bind_type(lua_State *L, const char *type, const luaL_Reg *methods, const luaL_Reg *meta);

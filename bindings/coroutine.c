@@ -16,10 +16,10 @@ static int resume(lua_State *L, lua_State *co, int args) {
   }
   lua_xmove(L, co, args);
   env->running = co;
-  if (env->end_by) cx_limit_hook(co, false);
+  if (env->end_by) cx_limit_keep(co);
   int status = lua_resume(co, L, args, &results);
   env->running = outer;
-  if (env->end_by) cx_limit_hook(L, false); /* it may have begun in there */
+  if (env->end_by) cx_limit_keep(L); /* it may have begun in there */
   bool ok = status == LUA_OK || status == LUA_YIELD;
   if (ok && !lua_checkstack(L, results + 1)) {
     lua_pop(co, results);

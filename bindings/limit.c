@@ -11,6 +11,7 @@
  * that is read is below our folder, and the name of one that is compiled in does not begin with the
  * `@` of files. `load`, which takes any name, refuses these. Only bytecode can bear them otherwise:
  * files of a user's cannot have that, and a script that can has the debug library as well. */
+#include <lualib.h>
 #include <string.h>
 
 #include "bind.h"
@@ -45,13 +46,29 @@ static int load(lua_State *L) {
   return 2;
 }
 
+/* As Lua's own, but that nobody takes off a limit that there is. */
+static int set_hook(lua_State *L) {
+  const cx_env *env = cx_bind_env(L);
+  if (env->end_by || env->limit.deadline)
+    return luaL_error(L, "debug.sethook: a time limit needs the hook now");
+  return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+static void wrap(lua_State *L, const char *name, lua_CFunction fn) {
+  lua_getfield(L, -1, name);
+  lua_pushcclosure(L, fn, 1);
+  lua_setfield(L, -2, name);
+}
+
 void cx_limit_open(lua_State *L, const char *data) {
   cx_env *env = cx_bind_env(L);
   env->modules = lua_pushfstring(L, "@%s/lua/codex/", data);
   lua_rawsetp(L, LUA_REGISTRYINDEX, compiled_in);
-  lua_getglobal(L, "load");
-  lua_pushcclosure(L, load, 1);
-  lua_setglobal(L, "load");
+  lua_pushglobaltable(L);
+  wrap(L, "load", load);
+  lua_getfield(L, -1, LUA_DBLIBNAME);
+  wrap(L, "sethook", set_hook);
+  lua_pop(L, 2);
 }
 
 /* An ordinary error would call the message handler of an xpcall from in here, where no hook is
@@ -94,4 +111,9 @@ static void on_count(lua_State *L, lua_Debug *ar) {
 
 void cx_limit_hook(lua_State *co, bool each) {
   lua_sethook(co, on_count, LUA_MASKCOUNT, each ? 1 : TICK);
+}
+
+/* To set a hook begins the count of instructions anew: who does so again and again is never met. */
+void cx_limit_keep(lua_State *co) {
+  if (lua_gethook(co) != on_count) cx_limit_hook(co, false);
 }

@@ -125,10 +125,10 @@ int cx_host_start_string(cx_host *host, const char *code, const char *name, int 
 int cx_host_post(cx_host *host, const char *event, const char *payload, size_t n);
 
 /* Asks the script to end: the first call cancels it and lets children end, the second kills them.
- * From the host's thread, also in a signal handler, this stops a script that computes, too; from
- * another thread it is seen when the script waits. Not after cx_host_close has been called, but for
- * the host's thread, where it may come until that returns; a host that ends its process takes it
- * after that, too, and does nothing. */
+ * From the host's thread, also in a signal handler, this stops a script that computes, too, by an
+ * error, which the script may catch; from another thread it is seen when the script waits. Not once
+ * cx_host_close has been called, also not from a signal handler, but for a host that ends its
+ * process: that one takes it at any time. */
 void cx_host_interrupt(cx_host *host);
 
 /* Whether the script that ended last has said os.exit(code, false), where `ends_process` is set: no

@@ -79,7 +79,7 @@ static void on_hook(lua_State *L, lua_Debug *ar) {
  * thread sees of that may be gone. */
 void cx_host_interrupt(cx_host *host) {
   if (host->closed) return;
-  host->interrupted_at = now_ms();
+  if (host->handled >= host->interrupts) host->interrupted_at = now_ms(); /* or one waits already */
   host->interrupts++;
   if (pthread_equal(pthread_self(), host->thread)) {
     lua_State *running = host->env.running;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "children.h"
 #include "codex_lua.h"
 #include "paths.h"
 #include "platform.h"
@@ -34,7 +35,10 @@ static volatile sig_atomic_t first_signal;
 static void on_main_signal(int number) {
   static volatile sig_atomic_t count;
   if (!first_signal) first_signal = number;
-  if (++count > 2) _exit(EXIT_SIGNAL + first_signal); /* children die with us */
+  if (++count > 2) {
+    cx_children_kill(); /* they would die with us, but not what they have started */
+    _exit(EXIT_SIGNAL + first_signal);
+  }
   cx_host_interrupt(host);
 }
 

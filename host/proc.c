@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "children.h"
 #include "err.h"
 #include "outgoing.h"
 #include "platform.h"
@@ -208,7 +209,8 @@ static void settle(cx_proc *proc) {
   if (!proc->has_out) proc->status.output_ended = true;
   bool over = proc->status.exited && !proc->has_out && !proc->has_err;
   if (over) {
-    close_pipe(&proc->in, &proc->has_in);
+    if (proc->status.unwritten && !proc->status.write_error) proc->status.write_error = -EPIPE;
+    close_pipe(&proc->in, &proc->has_in); /* what waits is lost, as nobody reads it any more */
     close_handle((uv_handle_t *)&proc->timer);
   }
   if (proc->events.on_change) proc->events.on_change(proc->user);
@@ -240,6 +242,7 @@ static void on_exit_readable(uv_poll_t *watch, int status, int events) {
   /* The group keeps its number until the leader is reaped: the last moment to end the rest of it.
    * After an exit of its own the rest may live on; Codex leaves notify programs behind. */
   if (proc->stopping) signal_group(proc, SIGKILL);
+  cx_children_remove(proc->status.pid);
   reap(&proc->status);
   uv_poll_stop(watch);
   close(proc->watch_fd);

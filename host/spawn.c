@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "children.h"
 #include "platform.h"
 
 /* Everything the child needs, prepared before it exists. */
@@ -104,12 +105,14 @@ static int start(const plan *p) {
   pid_t pid = cx__vfork(); /* NOLINT(clang-analyzer-*): the head of this file says why */
   if (pid == 0) become(p); /* NOLINT(clang-analyzer-*) */
   int rc = pid < 0 ? -errno : pid;
+  if (pid > 0) cx_children_add(pid, !p->options->same_group); /* before a signal can come */
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   return rc;
 }
 
 void cx__bury(int pid) {
   cx__bound_forget(pid, false);
+  cx_children_remove(pid);
   while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
 }
 

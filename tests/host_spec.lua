@@ -290,6 +290,28 @@ describe("an interrupt", function()
     end
   end)
 
+  -- Of those that come while a child is started, all are there when that is over.
+  it("leaves nobody behind when it comes three times at once", function()
+    local uv = require "luv"
+    local seconds = 1e6 + uv.os_getpid()
+    local code = ([[
+      local codex = require "codex"
+      codex.proc.spawn { "sh", "-c", 'trap "" TERM INT; sleep %d' }
+      codex.sleep(10)
+    ]]):format(seconds)
+    for i = 1, 100 do
+      local p <close> = program.spawn({ "-e", code }, { timeout = 20 })
+      local at = uv.hrtime() + 2000000 + i * 50000
+      while uv.hrtime() < at do end
+      for _, signal in ipairs { "int", "term", "hup", "term" } do p:kill(signal) end
+      p:wait()
+    end
+    local theirs = ("^sleep %d$"):format(seconds)
+    local found = assert(proc.run { "pgrep", "-f", theirs })
+    if found.stdout ~= "" then proc.run { "pkill", "-KILL", "-f", theirs } end
+    assert.equal("", found.stdout)
+  end)
+
   it("may also come as TERM or HUP", function()
     for signal, code in pairs { int = 130, term = 143, hup = 129 } do
       local p = started [[print "ready" require("codex.async").sleep(1000)]]

@@ -435,6 +435,15 @@ describe("standard input", function()
     assert.equal("EPIPE", err.code)
   end)
 
+  it("that the program has gone is the same error, whatever of its end is noticed first", function()
+    for _ = 1, os.getenv "CX_SLOW" and 30 or 600 do
+      local p <close> = sh("echo; exec head -c 9", { stdin = "pipe" })
+      p:line()
+      local _, err = p:write(("x"):rep(1 << 20))
+      assert.equal("EPIPE", err.code)
+    end
+  end)
+
   it("reports what was not taken when the program ends", function()
     for _ = 1, 20 do
       local p <close> = sh("echo ready; sleep 1000", { stdin = "pipe" })

@@ -2,6 +2,8 @@
  * the repository's folder. */
 #include <lauxlib.h>
 #include <lua.h>
+#include <signal.h>
+#include <sys/time.h>
 #include <uv.h>
 
 #include "codex_lua.h"
@@ -257,6 +259,26 @@ static void test_interrupted_anywhere(void) {
   CHECK(cx_host_close(interrupted) == 0, "close");
 }
 
+static void on_alarm(int number) {
+  (void)number;
+  cx_host_interrupt(interrupted);
+}
+
+/* The time until a script that computes is stopped counts from the first one. */
+static void test_interrupted_often(void) {
+  static const struct itimerval often = {{0, 5000}, {0, 5000}}, never;
+  log_text log = {""};
+  interrupted = open_host(NULL, &log);
+  signal(SIGALRM, on_alarm);
+  setitimer(ITIMER_REAL, &often, NULL);
+  int code = cx_host_run_string(interrupted,
+                                "local by = os.time() + 20 while os.time() < by do end os.exit(3)",
+                                "=script", 0, NULL);
+  setitimer(ITIMER_REAL, &never, NULL);
+  CHECK(code == 130, "%d", code);
+  CHECK(cx_host_close(interrupted) == 0, "close");
+}
+
 static void interrupt(uv_timer_t *timer) {
   cx_host_interrupt(timer->data);
   uv_close((uv_handle_t *)timer, NULL);
@@ -288,5 +310,6 @@ int main(void) {
   test_one_after_the_other();
   test_no_start_while_closing();
   test_interrupted_anywhere();
+  test_interrupted_often();
   return report("host_test");
 }

@@ -197,6 +197,12 @@ static const char *const stubborn[] = {
     "coroutine.wrap(function() while true do pcall(error) end end)() end }) c.sleep(99)",
     "W = coroutine.wrap(function() coroutine.yield() while true do pcall(error) end end) W() "
     "local x <close> = setmetatable({}, { __close = W }) c.sleep(99)",
+    "local x <close> = setmetatable({}, { __close = function() while true do "
+    "coroutine.resume(coroutine.create(function() end)) end end }) c.sleep(99)",
+    "local x <close> = setmetatable({}, { __close = function() pcall(debug.sethook) "
+    "while true do end end }) c.sleep(99)",
+    "local x <close> = setmetatable({}, { __close = function() pcall(debug.sethook, print, '', 1) "
+    "while true do pcall(debug.sethook) end end }) c.sleep(99)",
     "while true do pcall(c.sleep, 99) end",
     "local x <close> = setmetatable({}, { __close = function() while true do "
     "pcall(c.proc.run, { 'sleep', '99' }) end end }) c.sleep(99)",
