@@ -168,6 +168,7 @@ static void write_numeral(writer *w, int index) {
   bool negative = *text == '-';
   size_t digits = strspn(text + negative, "0123456789");
   if (digits == 0 || negative + digits != n) luaL_error(w->L, "a number has no digits");
+  if (digits > 1 && text[negative] == '0') luaL_error(w->L, "a number begins with 0");
   add(w, text, n);
   lua_pop(w->L, 1);
 }

@@ -11,7 +11,8 @@ local core = require "codex.core.json"
 return {
   --- Reads one JSON text as RFC 8259 has it, in UTF-8. Null becomes `json.null`, arrays carry a
   --- mark so that an empty one stays an array. Of duplicate keys the first counts; the later ones
-  --- are in `json.duplicates(object)`. Integers beyond 64 bits keep their text.
+  --- are in `json.duplicates(object)`. Integers beyond 64 bits keep their text; what is beyond
+  --- a double is infinite, which cannot be written.
   --- Nesting is limited to 1000 levels, and there may be a million values (1 << 20) unless
   --- `max_values` allows more: "[[],[],...]" takes thirty times its bytes in memory. Where it is
   --- not read: nil, what is wrong and at which byte, and EJSON, EDEPTH or ETOOMANY.
