@@ -23,8 +23,8 @@ describe("writing JSON", function()
     for i, lie in ipairs(lies) do
       local ok, err = pcall(json.encode, lie)
       assert.is_false(ok, i)
-      assert.is_truthy(err:find "must be a list" or err:find "has no digits" or err:find "begins with 0"
-        or err:find "a nil cannot be written", err)
+      assert.is_truthy(err:find "must be a list" or err:find "has no digits"
+        or err:find "begins with 0" or err:find "a nil cannot be written", err)
     end
   end)
 end)
