@@ -267,9 +267,10 @@ static void on_alarm(int number) {
 /* The time until a script that computes is stopped counts from the first one. */
 static void test_interrupted_often(void) {
   static const struct itimerval often = {{0, 5000}, {0, 5000}}, never;
+  const struct sigaction action = {.sa_handler = on_alarm};
   log_text log = {""};
   interrupted = open_host(NULL, &log);
-  signal(SIGALRM, on_alarm);
+  sigaction(SIGALRM, &action, NULL);
   setitimer(ITIMER_REAL, &often, NULL);
   int code = cx_host_run_string(interrupted,
                                 "local by = os.time() + 20 while os.time() < by do end os.exit(3)",
